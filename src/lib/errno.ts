@@ -1,0 +1,57 @@
+/** Errors are errno: one class, in the shape of Node's own system errors, from the device to the wire. */
+import { constants } from 'node:os'
+
+/** Names of Linux errors, such as 'EINVAL'. */
+export type ErrnoCode = keyof typeof constants.errno
+
+const NAMES = new Map<number, ErrnoCode>(
+  (Object.entries(constants.errno) as [ErrnoCode, number][])
+    .toReversed()
+    .map(([name, number]) => [number, name]),
+)
+
+/** Largest errno that Linux returns (MAX_ERRNO in the kernel's err.h). */
+export const MAX_ERRNO = 4095
+
+/**
+ * A refusal. `code` is the name ('EFAULT'), `errno` the positive number (14).
+ *
+ * The message names the object and says what is wrong with it, values included; lower case, no full stop.
+ */
+export class ErrnoError extends Error {
+  readonly code: ErrnoCode
+  readonly errno: number
+
+  constructor(code: ErrnoCode, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = 'ErrnoError'
+    this.code = code
+    this.errno = constants.errno[code]
+  }
+}
+
+/** The name of a positive errno: 'EINVAL' for 22, 'EIO' for one that Linux does not know. */
+export function errnoCode(errno: number): ErrnoCode {
+  return NAMES.get(errno) ?? 'EIO'
+}
+
+/**
+ * The positive errno of anything thrown: our own errors and Node's system errors (whose `errno` is negative) say it
+ * themselves, all else is EIO.
+ */
+export function errnoOf(error: unknown): number {
+  if (error instanceof Error && 'errno' in error && typeof error.errno === 'number') {
+    const errno = Math.abs(error.errno)
+    if (errno > 0 && errno <= MAX_ERRNO) return errno
+  }
+  return constants.errno.EIO
+}
+
+/** `ECODE: message`, for one line on a terminal or in a log. */
+export function describeError(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined
+  return code === undefined || error.message.startsWith(code)
+    ? error.message
+    : `${code}: ${error.message}`
+}
