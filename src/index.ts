@@ -1,0 +1,23 @@
+/** mdevkit: the public SDK. A driver's author imports this and nothing else. */
+export {
+  choice,
+  integer,
+  text,
+  type Attribute,
+  type Attributes,
+  type ValuesOf,
+} from './mdev/attribute.ts'
+export {
+  defineDriver,
+  type DeviceOps,
+  type Driver,
+  type Mdev,
+  type TypeInfo,
+} from './mdev/driver.ts'
+export type { PciFunction, PciIdentity, ResetCause } from './device/pci.ts'
+export type { IrqLine, IrqVector } from './device/irq-line.ts'
+export type { BarInfo, Registers, Width } from './device/registers.ts'
+export type { Dma } from './device/dma.ts'
+export { ByteFifo } from './lib/byte-fifo.ts'
+export { ErrnoError, type ErrnoCode } from './lib/errno.ts'
+export type { Logger } from './lib/log.ts'

@@ -1,0 +1,95 @@
+/** What a driver is: a name, types, and a `probe` that builds a device. */
+import type { PciFunction, PciIdentity, ResetCause } from '../device/pci.ts'
+import type { Dma } from '../device/dma.ts'
+import { ErrnoError } from '../lib/errno.ts'
+import type { Logger } from '../lib/log.ts'
+import type { Attributes, ValuesOf } from './attribute.ts'
+
+/** What can be created. A driver adds fields of its own. */
+export interface TypeInfo {
+  /** A pretty name, for people; the type's id unless given. */
+  readonly name?: string
+  readonly description?: string
+}
+
+/** One mediated device, as its driver sees it. */
+export interface Mdev<T extends TypeInfo = TypeInfo, A extends Attributes = Attributes> {
+  readonly uuid: string
+  /** The driver's own entry of `types`. */
+  readonly type: T
+  /** The driver's settings, as chosen at creation. */
+  readonly attributes: ValuesOf<A>
+  /** A private directory for sockets, links and files that people look for; it is removed with the mdev. */
+  readonly directory: string
+  readonly dma: Dma
+  readonly log: Logger
+  /** Makes this mdev a PCI function; once, from `probe`. */
+  pci(identity: PciIdentity): PciFunction
+}
+
+/** What a driver can do with a device it has built. */
+export interface DeviceOps {
+  /** Back to the power-on state: by the client or the guest ('device', 'flr'), or because the client went ('disconnect'). */
+  reset(why: ResetCause): void
+  /** The mdev is being removed: let go of what `probe` took. */
+  remove?(): void
+  /** What this mdev shows of itself besides its settings, such as the path of a terminal; read when asked for. */
+  status?(): Readonly<Record<string, string>>
+}
+
+/** A kind of device. Write one with {@link defineDriver}. */
+export interface Driver<T extends TypeInfo = TypeInfo, A extends Attributes = Attributes> {
+  /** Types appear as `<name>-<id>`. */
+  readonly name: string
+  readonly types: Readonly<Record<string, T>>
+  readonly attributes?: A
+  /**
+   * How many more mdevs of `type` fit beside `mdevs`, the ones that exist under the parent. Creating at 0 is ENOSPC.
+   * Without it there is no limit.
+   */
+  available?(type: T, mdevs: readonly Mdev<T, A>[]): number
+  /**
+   * Builds a device. What it throws refuses the creation; what was built by us is freed.
+   *
+   * It may be asynchronous where it has to open something first.
+   */
+  probe(mdev: Mdev<T, A>): DeviceOps | Promise<DeviceOps>
+}
+
+/** A driver whose own types are not known here. */
+export type AnyDriver = Driver<never, never> | Driver
+
+const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/
+
+/**
+ * Declares a driver; types and attributes are inferred from it.
+ *
+ * @throws EINVAL a name or type id that cannot be part of a file name, or no types
+ */
+export function defineDriver<
+  T extends TypeInfo,
+  const A extends Attributes = Record<string, never>,
+>(driver: Driver<T, A>): Driver<T, A> {
+  checkDriver(driver)
+  return driver
+}
+
+/** Whether `value` has the shape of a driver. @throws EINVAL it nearly has, saying what is wrong */
+export function checkDriver(value: unknown): void {
+  const driver = value as Partial<Driver>
+  const name = String(driver.name)
+  if (typeof driver.name !== 'string' || !NAME.test(name)) {
+    throw new ErrnoError(
+      'EINVAL',
+      `driver name ${JSON.stringify(name)}: letters, digits, _ . - only`,
+    )
+  }
+  const ids = Object.keys(driver.types ?? {})
+  if (ids.length === 0) throw new ErrnoError('EINVAL', `driver ${name}: has no types`)
+  for (const id of ids) {
+    if (!NAME.test(id))
+      throw new ErrnoError('EINVAL', `driver ${name}: bad type id ${JSON.stringify(id)}`)
+  }
+  if (typeof driver.probe !== 'function')
+    throw new ErrnoError('EINVAL', `driver ${name}: has no probe`)
+}
