@@ -1,0 +1,15 @@
+/** A device as the bus driver that exposes it sees it: regions, irq indexes, reset. It knows no transport. */
+import type { IrqIndex } from './irq.ts'
+import type { ResetCause } from './pci.ts'
+import type { DeviceRegion } from './region.ts'
+
+export interface Device {
+  /** VFIO_DEVICE_FLAGS_*. */
+  readonly flags: number
+  /** By region index. */
+  readonly regions: readonly DeviceRegion[]
+  /** By irq index. */
+  readonly irqs: readonly IrqIndex[]
+  /** Back to the power-on state; what the client has assigned stays. */
+  reset(why: ResetCause): void
+}

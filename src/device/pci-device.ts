@@ -1,0 +1,249 @@
+/** A PCI function: what a driver assembles in `probe`, and what a client then finds. */
+import * as pci from '../abi/pci.ts'
+import * as vfio from '../abi/vfio.ts'
+import { ErrnoError } from '../lib/errno.ts'
+import { hex } from '../lib/format.ts'
+import { ConfigSpace } from './config-space.ts'
+import type { Device } from './device.ts'
+import { IntxIrq } from './intx.ts'
+import { EdgeIrq, type IrqIndex } from './irq.ts'
+import type { IrqLine, IrqVector } from './irq-line.ts'
+import { MsiIrq } from './msi.ts'
+import { MsixTable } from './msix-table.ts'
+import { addExpress, addMsi, addMsix, addPowerManagement } from './pci-capabilities.ts'
+import type { PciFunction, PciIdentity, ResetCause } from './pci.ts'
+import { DeviceRegion } from './region.ts'
+import type { BarInfo, Registers } from './registers.ts'
+
+const READ_WRITE = vfio.VFIO_REGION_INFO_FLAG_READ | vfio.VFIO_REGION_INFO_FLAG_WRITE
+const MIN_ROM = 2048
+const INTERRUPT_PIN_A = 1
+const MSIX_BAR = 4
+const MSI_COUNTS = [1, 2, 4, 8, 16, 32]
+const MAX_MSIX = 2048
+
+export class PciDevice implements PciFunction, Device {
+  readonly flags = vfio.VFIO_DEVICE_FLAGS_RESET | vfio.VFIO_DEVICE_FLAGS_PCI
+  readonly regions: DeviceRegion[]
+  readonly irqs: IrqIndex[]
+  readonly #identity: PciIdentity
+  readonly #upperHalves = new Set<number>()
+  readonly #config: ConfigSpace
+  #intx: IntxIrq
+  #msix: MsixTable | undefined
+  #onReset: (why: ResetCause) => void = () => {}
+  /** What capabilities do besides, at a reset. */
+  readonly #resetSteps: (() => void)[] = []
+  #sealed = false
+
+  constructor(identity: PciIdentity) {
+    this.#identity = identity
+    this.#config = new ConfigSpace(pci.PCI_CFG_SPACE_SIZE)
+    this.#intx = new IntxIrq(0)
+    this.regions = REGION_NAMES.map((name) => DeviceRegion.absent(name))
+    this.irqs = [
+      this.#intx,
+      new MsiIrq(vfio.VFIO_PCI_MSI_IRQ_INDEX, 0),
+      new MsiIrq(vfio.VFIO_PCI_MSIX_IRQ_INDEX, 0),
+      new EdgeIrq(vfio.VFIO_PCI_ERR_IRQ_INDEX, 1, vfio.VFIO_IRQ_INFO_EVENTFD),
+      new EdgeIrq(vfio.VFIO_PCI_REQ_IRQ_INDEX, 1, vfio.VFIO_IRQ_INFO_EVENTFD),
+    ]
+    this.#writeHeader()
+  }
+
+  intx(): IrqLine {
+    this.#mustBeOpen()
+    if (this.#intx.count === 0) {
+      this.#intx = new IntxIrq(1, (asserted) => this.#showInterrupt(asserted))
+      this.irqs[vfio.VFIO_PCI_INTX_IRQ_INDEX] = this.#intx
+      this.#config.bytes[pci.PCI_INTERRUPT_PIN] = INTERRUPT_PIN_A
+    }
+    return this.#intx.source()
+  }
+
+  msi(count: number): readonly IrqVector[] {
+    this.#mustBeOpen()
+    if (!MSI_COUNTS.includes(count))
+      throw new ErrnoError('EINVAL', `msi: ${count} vectors, not ${MSI_COUNTS.join(', ')}`)
+    this.#mustBeFirst(vfio.VFIO_PCI_MSI_IRQ_INDEX)
+    const irq = new MsiIrq(vfio.VFIO_PCI_MSI_IRQ_INDEX, count)
+    addMsi(this.#config, count)
+    this.irqs[vfio.VFIO_PCI_MSI_IRQ_INDEX] = irq
+    return irq.vectors
+  }
+
+  msix(count: number, { bar = MSIX_BAR }: { readonly bar?: number } = {}): readonly IrqVector[] {
+    this.#mustBeOpen()
+    if (!Number.isInteger(count) || count < 1 || count > MAX_MSIX) {
+      throw new ErrnoError('EINVAL', `msix: ${count} vectors, not 1 to ${MAX_MSIX}`)
+    }
+    this.#mustBeFirst(vfio.VFIO_PCI_MSIX_IRQ_INDEX)
+    const irq = new MsiIrq(vfio.VFIO_PCI_MSIX_IRQ_INDEX, count)
+    const table = new MsixTable(irq)
+    this.bar(bar, { kind: 'mem32', size: table.size }, table)
+    addMsix(this.#config, count, bar, table.pbaOffset)
+    this.#msix = table
+    this.irqs[vfio.VFIO_PCI_MSIX_IRQ_INDEX] = irq
+    return irq.vectors
+  }
+
+  bar(index: number, info: BarInfo, registers: Registers): void {
+    this.#mustBeOpen()
+    const { kind, size, maxWidth = 4, prefetchable = false } = info
+    const wide = kind === 'mem64'
+    if (!Number.isInteger(index) || index < 0 || index + (wide ? 1 : 0) >= pci.PCI_STD_NUM_BARS) {
+      throw new ErrnoError(
+        'EINVAL',
+        `bar ${index}: a ${kind} BAR has an index from 0 to ${wide ? 4 : 5}`,
+      )
+    }
+    if (this.#isTaken(index) || (wide && this.#isTaken(index + 1))) {
+      throw new ErrnoError('EEXIST', `bar ${index}: taken already`)
+    }
+    const least = kind === 'io' ? 4 : 16
+    if (!isPowerOfTwo(size) || size < least || (!wide && size > 2 ** 31)) {
+      throw new ErrnoError(
+        'EINVAL',
+        `bar ${index}: size ${hex(size)} is no power of two from ${least} on`,
+      )
+    }
+    const register = pci.PCI_BASE_ADDRESS_0 + 4 * index
+    const type =
+      (kind === 'io' ? pci.PCI_BASE_ADDRESS_SPACE_IO : 0) |
+      (wide ? pci.PCI_BASE_ADDRESS_MEM_TYPE_64 : 0) |
+      (prefetchable ? pci.PCI_BASE_ADDRESS_MEM_PREFETCH : 0)
+    this.#config.view.setUint32(register, type, true)
+    // What stays 0 when all ones are written tells the guest the size.
+    this.#config.allowWrites(register, 4, size >= 2 ** 32 ? 0 : ~(size - 1))
+    if (wide) this.#config.allowWrites(register + 4, 4, size > 2 ** 32 ? ~(size / 2 ** 32 - 1) : ~0)
+    this.regions[index] = new DeviceRegion(`BAR${index}`, size, READ_WRITE, registers, maxWidth)
+    if (wide) this.#upperHalves.add(index + 1)
+  }
+
+  rom(content: Uint8Array): void {
+    this.#mustBeOpen()
+    const size = Math.max(MIN_ROM, 2 ** Math.ceil(Math.log2(content.length)))
+    const bytes = new Uint8Array(size).fill(0xff)
+    bytes.set(content)
+    this.#config.allowWrites(pci.PCI_ROM_ADDRESS, 4, ~(size - 1) | pci.PCI_ROM_ADDRESS_ENABLE)
+    this.regions[vfio.VFIO_PCI_ROM_REGION_INDEX] = new DeviceRegion(
+      'ROM',
+      size,
+      vfio.VFIO_REGION_INFO_FLAG_READ,
+      { read: (offset) => bytes[offset] ?? 0xff, write: () => {} },
+      1,
+    )
+  }
+
+  powerManagement(): void {
+    this.#mustBeOpen()
+    this.#resetSteps.push(addPowerManagement(this.#config, () => this.reset('flr')))
+  }
+
+  express(): void {
+    this.#mustBeOpen()
+    this.#config.grow(pci.PCI_CFG_SPACE_EXP_SIZE)
+    addExpress(this.#config, () => this.reset('flr'))
+  }
+
+  vendorCapability(body: Uint8Array): void {
+    this.#mustBeOpen()
+    const size = body.length + 3
+    const offset = this.#config.addCapability(pci.PCI_CAP_ID_VNDR, size)
+    this.#config.bytes[offset + 2] = size
+    this.#config.bytes.set(body, offset + 3)
+  }
+
+  /** `probe` has returned: the function is complete, and this is its power-on state. */
+  seal(onReset: (why: ResetCause) => void): void {
+    this.#sealed = true
+    this.#onReset = onReset
+    this.#config.seal()
+    this.regions[vfio.VFIO_PCI_CONFIG_REGION_INDEX] = new DeviceRegion(
+      'config',
+      this.#config.size,
+      READ_WRITE,
+      this.#config,
+    )
+  }
+
+  /** Whether the guest lets the function use memory. */
+  get busMaster(): boolean {
+    return (this.#config.view.getUint16(pci.PCI_COMMAND, true) & pci.PCI_COMMAND_MASTER) !== 0
+  }
+
+  reset(why: ResetCause): void {
+    this.#onReset(why) // first: it takes the interrupt lines back
+    this.#config.reset()
+    for (const step of this.#resetSteps) step()
+    this.#msix?.reset()
+    for (const irq of this.irqs) irq.reset()
+    this.#showInterrupt(this.#intx.asserted)
+  }
+
+  #writeHeader(): void {
+    const {
+      vendor,
+      device,
+      revision = 0,
+      subsystemVendor = vendor,
+      subsystem = device,
+    } = this.#identity
+    const { view } = this.#config
+    view.setUint16(pci.PCI_VENDOR_ID, vendor, true)
+    view.setUint16(pci.PCI_DEVICE_ID, device, true)
+    view.setUint32(pci.PCI_CLASS_REVISION, this.#identity.class * 0x100 + revision, true)
+    view.setUint16(pci.PCI_SUBSYSTEM_VENDOR_ID, subsystemVendor, true)
+    view.setUint16(pci.PCI_SUBSYSTEM_ID, subsystem, true)
+    this.#config.allowWrites(pci.PCI_COMMAND, 2, COMMAND_BITS)
+    this.#config.clearByOne(pci.PCI_STATUS, 2, STATUS_ERRORS)
+    this.#config.allowWrites(pci.PCI_CACHE_LINE_SIZE, 1, 0xff)
+    this.#config.allowWrites(pci.PCI_LATENCY_TIMER, 1, 0xff)
+    this.#config.allowWrites(pci.PCI_INTERRUPT_LINE, 1, 0xff)
+    this.#config.watch(pci.PCI_COMMAND, 2, () => {
+      const command = this.#config.view.getUint16(pci.PCI_COMMAND, true)
+      this.#intx.disabledByCommand = (command & pci.PCI_COMMAND_INTX_DISABLE) !== 0
+    })
+  }
+
+  #showInterrupt(asserted: boolean): void {
+    const { view } = this.#config
+    const status = view.getUint16(pci.PCI_STATUS, true) & ~pci.PCI_STATUS_INTERRUPT
+    view.setUint16(pci.PCI_STATUS, status | (asserted ? pci.PCI_STATUS_INTERRUPT : 0), true)
+  }
+
+  #isTaken(index: number): boolean {
+    return this.regions[index]?.size !== 0 || this.#upperHalves.has(index)
+  }
+
+  #mustBeFirst(irqIndex: number): void {
+    if (this.irqs[irqIndex]?.count !== 0)
+      throw new ErrnoError('EEXIST', `irq index ${irqIndex}: there already`)
+  }
+
+  #mustBeOpen(): void {
+    if (this.#sealed) throw new ErrnoError('EBUSY', 'pci function: fixed since probe returned')
+  }
+}
+
+const REGION_NAMES = ['BAR0', 'BAR1', 'BAR2', 'BAR3', 'BAR4', 'BAR5', 'ROM', 'config', 'VGA']
+
+const COMMAND_BITS =
+  pci.PCI_COMMAND_IO |
+  pci.PCI_COMMAND_MEMORY |
+  pci.PCI_COMMAND_MASTER |
+  pci.PCI_COMMAND_PARITY |
+  pci.PCI_COMMAND_SERR |
+  pci.PCI_COMMAND_INTX_DISABLE
+
+const STATUS_ERRORS =
+  pci.PCI_STATUS_PARITY |
+  pci.PCI_STATUS_SIG_TARGET_ABORT |
+  pci.PCI_STATUS_REC_TARGET_ABORT |
+  pci.PCI_STATUS_REC_MASTER_ABORT |
+  pci.PCI_STATUS_SIG_SYSTEM_ERROR |
+  pci.PCI_STATUS_DETECTED_PARITY
+
+function isPowerOfTwo(value: number): boolean {
+  return Number.isInteger(Math.log2(value)) && value >= 1
+}
