@@ -85,5 +85,5 @@ export const PCI_EXP_DEVSTA = 0x0a
 export const PCI_EXP_LNKCAP = 0x0c
 export const PCI_EXP_LNKCTL = 0x10
 export const PCI_EXP_LNKSTA = 0x12
-/** Size of a version 2 PCI Express capability of an endpoint. */
-export const PCI_CAP_EXP_ENDPOINT_SIZEOF_V2 = 0x2c + 16
+/** Size of a version 2 PCI Express capability, all registers there (QEMU's name; the header has none). */
+export const PCI_EXP_VER2_SIZEOF = 0x3c

@@ -1,4 +1,6 @@
 /** Guest memory as a driver sees it. */
+import { ErrnoError } from '../lib/errno.ts'
+import { hex } from '../lib/format.ts'
 
 /**
  * The client's memory, by IOVA. Every call checks what the client mapped and with which rights.
@@ -17,4 +19,42 @@ export interface Dma {
    * @throws EOPNOTSUPP the memory can only be reached by copying (see `read` and `write`)
    */
   view(iova: number, length: number): Uint8Array
+}
+
+/** Guest memory behind a gate: open while a client is attached, and only to a function that may master the bus. */
+export class DmaGate implements Dma {
+  readonly #isBusMaster: () => boolean
+  #memory: Dma | undefined
+
+  constructor(isBusMaster: () => boolean) {
+    this.#isBusMaster = isBusMaster
+  }
+
+  /** Opens the gate to a client's memory, or shuts it. */
+  set memory(memory: Dma | undefined) {
+    this.#memory = memory
+  }
+
+  read(iova: number, target: Uint8Array): void {
+    this.#open(iova).read(iova, target)
+  }
+
+  write(iova: number, source: Uint8Array): void {
+    this.#open(iova).write(iova, source)
+  }
+
+  view(iova: number, length: number): Uint8Array {
+    return this.#open(iova).view(iova, length)
+  }
+
+  #open(iova: number): Dma {
+    if (this.#memory === undefined) {
+      throw new ErrnoError('EFAULT', `dma at ${hex(iova)}: no client is attached`)
+    }
+    // QEMU leaves memory mapped when the guest clears Bus Master Enable, so the bit is ours to obey.
+    if (!this.#isBusMaster()) {
+      throw new ErrnoError('EACCES', `dma at ${hex(iova)}: bus mastering is off`)
+    }
+    return this.#memory
+  }
 }

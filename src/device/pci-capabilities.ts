@@ -76,7 +76,7 @@ const LNKCTL_WRITABLE = 0x01fb
  * @param onFlr called when the guest starts one; nothing of the device may be touched by it afterwards
  */
 export function addExpress(config: ConfigSpace, onFlr: () => void): void {
-  const at = config.addCapability(pci.PCI_CAP_ID_EXP, pci.PCI_CAP_EXP_ENDPOINT_SIZEOF_V2)
+  const at = config.addCapability(pci.PCI_CAP_ID_EXP, pci.PCI_EXP_VER2_SIZEOF)
   config.view.setUint16(
     at + pci.PCI_EXP_FLAGS,
     EXPRESS_VERSION_2 | (pci.PCI_EXP_TYPE_ENDPOINT << 4),

@@ -1,5 +1,6 @@
 /** Errors are errno: one class, in the shape of Node's own system errors, from the device to the wire. */
 import { constants } from 'node:os'
+import { inspect } from 'node:util'
 
 /** Names of Linux errors, such as 'EINVAL'. */
 export type ErrnoCode = keyof typeof constants.errno
@@ -42,14 +43,16 @@ export function errnoCode(errno: number): ErrnoCode {
 export function errnoOf(error: unknown): number {
   if (error instanceof Error && 'errno' in error && typeof error.errno === 'number') {
     const errno = Math.abs(error.errno)
-    if (errno > 0 && errno <= MAX_ERRNO) return errno
+    if (Number.isInteger(errno) && errno > 0 && errno <= MAX_ERRNO) return errno
   }
   return constants.errno.EIO
 }
 
 /** `ECODE: message`, for one line on a terminal or in a log. */
 export function describeError(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
+  if (typeof error === 'string') return error
+  // not String(), which calls what was thrown and so may throw itself
+  if (!(error instanceof Error)) return inspect(error, { breakLength: Infinity, compact: true })
   const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined
   return code === undefined || error.message.startsWith(code)
     ? error.message

@@ -58,7 +58,7 @@ export function struct<const F extends Fields>(name: string, size: number, field
     base = 0
 
     aim(data: DataView, offset = 0): this {
-      if (offset < 0 || offset + size > data.byteLength) {
+      if (!(offset >= 0 && offset + size <= data.byteLength)) {
         throw new ErrnoError(
           'EINVAL',
           `${name}: ${size} bytes at ${offset} do not fit in ${data.byteLength}`,

@@ -11,6 +11,7 @@ import { addressOf, cFunction, lastErrno, systemError } from './ffi.ts'
 
 const recvmsg = cFunction('recvmsg', 'size', ['int', 'ptr', 'int'])
 const sendmsg = cFunction('sendmsg', 'size', ['int', 'ptr', 'int'])
+const recv = cFunction('recv', 'size', ['int', 'ptr', 'size', 'int'])
 const send = cFunction('send', 'size', ['int', 'ptr', 'size', 'int'])
 
 const { EAGAIN, EINTR } = constants.errno
@@ -142,6 +143,20 @@ export class Outbox {
     msg.msg_controllen = cmsg.cmsg_len
     return sendmsg(fd, address, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
   }
+}
+
+/**
+ * Receives into `target`, wherever it is: for the rest of a message too large for the inbox. Fds that come with it are
+ * closed by the kernel, because there is no room for them.
+ *
+ * @returns bytes received, 0 at the end of the stream, WOULD_BLOCK when nothing is there
+ */
+export function receiveInto(fd: number, target: Uint8Array): number {
+  const count = recv(fd, addressOf(target), target.byteLength, socket.MSG_DONTWAIT)
+  if (count >= 0) return count
+  const errno = lastErrno()
+  if (errno === EAGAIN || errno === EINTR) return WOULD_BLOCK
+  throw systemError(`recv on fd ${fd}`)
 }
 
 /** Sends `bytes`, wherever they are: the slow way, for what did not fit into the socket at once. */

@@ -1,0 +1,113 @@
+/** The process around one parent: registers it, and serves each mdev created on it. */
+import { describeError } from '../lib/errno.ts'
+import type { Logger } from '../lib/log.ts'
+import type { Driver } from '../mdev/driver.ts'
+import { createEvents, type Events } from '../mdev/events.ts'
+import type { MdevDevice } from '../mdev/mdev.ts'
+import { Parent } from '../mdev/parent.ts'
+import type { Claim } from '../mdev/claims.ts'
+import { type Reactor, reactor } from '../os/reactor.ts'
+import { checkSocketPath } from '../os/unix-socket.ts'
+import { AccessTimes } from '../vfio-user/access-times.ts'
+import { createBuffers, Server } from '../vfio-user/server.ts'
+import { FileClaims } from './file-claims.ts'
+import { mdevDirectory, mdevSocket, runtimeRoot } from './paths.ts'
+
+export interface HostOptions {
+  readonly driver: Driver
+  readonly log: Logger
+  /** The run-time root; this user's unless given. */
+  readonly root?: string
+  /** The parent's name; the driver's unless given. Where another host has it, a number is added. */
+  readonly name?: string
+  /** Whether to measure how long each access takes. */
+  readonly measure?: boolean
+  readonly reactor?: Reactor
+}
+
+export class Host {
+  readonly root: string
+  readonly parent: Parent
+  readonly events: Events
+  readonly #name: Claim<string>
+  readonly #servers = new Map<string, Server>()
+  readonly #times = new Map<string, AccessTimes>()
+
+  /** @throws what makes the run-time root unusable */
+  constructor(options: HostOptions) {
+    const { driver, log, measure = false } = options
+    const root = options.root ?? runtimeRoot()
+    const claims = new FileClaims(root)
+    const buffers = createBuffers()
+    this.root = root
+    this.events = createEvents()
+    this.#name = claims.claimParent(options.name ?? driver.name)
+    this.parent = new Parent({
+      name: this.#name.value,
+      driver,
+      claims,
+      events: this.events,
+      log,
+      bus: {
+        expose: (mdev) => {
+          const accessTimes = measure ? new AccessTimes() : undefined
+          const server = new Server({
+            mdev,
+            path: mdevSocket(mdev.directory),
+            reactor: options.reactor ?? reactor(),
+            buffers,
+            log: mdev.log,
+            ...(accessTimes === undefined ? {} : { accessTimes }),
+          })
+          this.#servers.set(mdev.uuid, server)
+          if (accessTimes !== undefined) this.#times.set(mdev.uuid, accessTimes)
+          return {
+            close: () => {
+              this.#servers.delete(mdev.uuid)
+              this.#times.delete(mdev.uuid)
+              server.close()
+            },
+          }
+        },
+      },
+    })
+  }
+
+  /**
+   * Creates an mdev and serves it at {@link socketOf}.
+   *
+   * @throws as Parent.create; ENAMETOOLONG when the root is too deep for a socket
+   */
+  async create(
+    typeName: string,
+    uuid: string,
+    attributes: Readonly<Record<string, string>> = {},
+  ): Promise<MdevDevice> {
+    checkSocketPath(mdevSocket(mdevDirectory(this.root, uuid)))
+    return this.parent.create(typeName, uuid, attributes)
+  }
+
+  /** Where clients of `mdev` connect. */
+  socketOf(mdev: MdevDevice): string {
+    return mdevSocket(mdev.directory)
+  }
+
+  /** What has happened at an mdev's socket so far. */
+  statsOf(mdev: MdevDevice): {
+    readonly server: Server['stats'] | undefined
+    readonly times: AccessTimes | undefined
+  } {
+    return { server: this.#servers.get(mdev.uuid)?.stats, times: this.#times.get(mdev.uuid) }
+  }
+
+  /** Removes all mdevs and gives the parent's name back. Idempotent. */
+  close(log?: Logger): void {
+    try {
+      this.parent.unregister()
+    } catch (error) {
+      log?.error(`closing: ${describeError(error)}`)
+    } finally {
+      this.#name.release()
+    }
+  }
+}

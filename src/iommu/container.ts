@@ -1,0 +1,177 @@
+/** The container: one client's DMA address space, an ordered map of IOVA ranges. */
+import { Arena, PAGE_SIZE } from '../os/arena.ts'
+import { closeFd } from '../os/fd.ts'
+import { ErrnoError } from '../lib/errno.ts'
+import { hex } from '../lib/format.ts'
+import { type Memory, openMemory, UnreachableMemory } from './memory.ts'
+
+/** What a client maps. */
+export interface DmaMap {
+  /** Bytes, page aligned, like `size`. */
+  readonly iova: number
+  readonly size: number
+  /** Whether the device may read from it. */
+  readonly readable: boolean
+  /** Whether the device may write to it. */
+  readonly writable: boolean
+  /** What backs it: an fd, owned by the container from the call on, and where the range lies in it. */
+  readonly file?: { readonly fd: number; readonly offset: number }
+}
+
+interface Entry extends DmaMap {
+  readonly end: number
+  readonly memory: Memory
+}
+
+export class Container {
+  readonly #maxMaps: number
+  readonly #arena = new Arena()
+  /** Sorted by iova; they do not overlap. */
+  readonly #entries: Entry[] = []
+  #last: Entry | undefined
+
+  /** @param maxMaps most maps at a time */
+  constructor(maxMaps: number) {
+    this.#maxMaps = maxMaps
+  }
+
+  /** Maps at this moment. */
+  get count(): number {
+    return this.#entries.length
+  }
+
+  /**
+   * Maps client memory.
+   *
+   * The same map again changes nothing, as QEMU and libvfio-user have it.
+   *
+   * @throws EINVAL unaligned, empty, wrapping, or beyond the file · EEXIST overlaps a map · ENOSPC too many maps ·
+   *         EACCES the file does not grant what is asked for
+   * @see vfio-user protocol, VFIO_USER_DMA_MAP
+   */
+  map(map: DmaMap): void {
+    let at: number | undefined
+    try {
+      at = this.#placeFor(map)
+    } finally {
+      if (at === undefined && map.file !== undefined) closeFd(map.file.fd)
+    }
+    if (at === undefined) return
+    const memory =
+      map.file === undefined
+        ? new UnreachableMemory()
+        : openMemory(this.#arena, { ...map, ...map.file })
+    this.#entries.splice(at, 0, { ...map, end: map.iova + map.size, memory })
+  }
+
+  /** @throws EINVAL, EEXIST, ENOSPC @returns where it goes in the order; undefined when it is there already */
+  #placeFor({ iova, size, readable, writable, file }: DmaMap): number | undefined {
+    const what = `dma map ${hex(iova)}+${hex(size)}`
+    if (size === 0 || size % PAGE_SIZE !== 0 || iova % PAGE_SIZE !== 0) {
+      throw new ErrnoError('EINVAL', `${what}: not whole pages`)
+    }
+    if (!Number.isSafeInteger(iova + size)) throw new ErrnoError('EINVAL', `${what}: wraps`)
+    const at = this.#indexAfter(iova)
+    const before = this.#entries[at - 1]
+    const same = before?.iova === iova && before.size === size
+    if (
+      same &&
+      before.readable === readable &&
+      before.writable === writable &&
+      before.file?.offset === file?.offset
+    ) {
+      return undefined
+    }
+    const next = this.#entries[at]
+    if (
+      (before !== undefined && before.end > iova) ||
+      (next !== undefined && next.iova < iova + size)
+    ) {
+      throw new ErrnoError('EEXIST', `${what}: overlaps a map`)
+    }
+    if (this.#entries.length >= this.#maxMaps)
+      throw new ErrnoError('ENOSPC', `${what}: ${this.#maxMaps} maps are the most`)
+    return at
+  }
+
+  /**
+   * Takes one map away; views of it read zeros from now on.
+   *
+   * @throws ENOENT no map has exactly this range
+   */
+  unmap(iova: number, size: number): void {
+    const at = this.#indexAfter(iova) - 1
+    const entry = this.#entries[at]
+    if (entry === undefined || entry.iova !== iova || entry.size !== size) {
+      throw new ErrnoError('ENOENT', `dma unmap ${hex(iova)}+${hex(size)}: not a map`)
+    }
+    this.#entries.splice(at, 1)
+    this.#last = undefined
+    entry.memory.close()
+  }
+
+  /** Takes all maps away. */
+  unmapAll(): void {
+    this.#last = undefined
+    for (const entry of this.#entries.splice(0)) entry.memory.close()
+  }
+
+  /** Copies client memory, across maps. @throws EFAULT not mapped · EACCES not readable */
+  read(iova: number, target: Uint8Array): void {
+    this.#walk(iova, target, 'readable', (entry, offset, part) => entry.memory.read(offset, part))
+  }
+
+  /** Copies into client memory, across maps. @throws EFAULT not mapped · EACCES not writable */
+  write(iova: number, source: Uint8Array): void {
+    this.#walk(iova, source, 'writable', (entry, offset, part) => entry.memory.write(offset, part))
+  }
+
+  /** Client memory itself, inside one map that grants reading. @throws EFAULT, EACCES, EOPNOTSUPP */
+  view(iova: number, length: number): Uint8Array {
+    const entry = this.#find(iova, 'readable')
+    if (length > entry.end - iova)
+      throw new ErrnoError('EFAULT', `dma view ${hex(iova)}+${hex(length)}: crosses its map`)
+    return entry.memory.view(iova - entry.iova, length)
+  }
+
+  #walk(
+    iova: number,
+    buffer: Uint8Array,
+    right: 'readable' | 'writable',
+    access: (entry: Entry, offset: number, part: Uint8Array) => void,
+  ): void {
+    for (let done = 0; done < buffer.length;) {
+      const entry = this.#find(iova + done, right)
+      const length = Math.min(buffer.length - done, entry.end - iova - done)
+      const part = length === buffer.length ? buffer : buffer.subarray(done, done + length)
+      access(entry, iova + done - entry.iova, part)
+      done += length
+    }
+  }
+
+  #find(iova: number, right: 'readable' | 'writable'): Entry {
+    let entry = this.#last
+    if (entry === undefined || iova < entry.iova || iova >= entry.end) {
+      entry = this.#entries[this.#indexAfter(iova) - 1]
+      if (entry === undefined || iova >= entry.end || !(iova >= 0)) {
+        throw new ErrnoError('EFAULT', `dma at ${hex(iova)}: not mapped`)
+      }
+      this.#last = entry
+    }
+    if (!entry[right])
+      throw new ErrnoError('EACCES', `dma at ${hex(iova)}: mapped, but not ${right}`)
+    return entry
+  }
+
+  /** Index of the first entry that starts after `iova`. */
+  #indexAfter(iova: number): number {
+    let low = 0
+    let high = this.#entries.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if ((this.#entries[middle]?.iova ?? 0) <= iova) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+}

@@ -1,0 +1,26 @@
+/** What happens to parents and mdevs, told to whoever listens, with the kernel's uevent actions where it has one. */
+import { EventEmitter } from 'node:events'
+import type { MdevDevice } from './mdev.ts'
+import type { Parent } from './parent.ts'
+
+/**
+ * - `registered`, `unregistered`: a parent came or went (the kernel's `change` with MDEV_STATE).
+ * - `add`, `bind`, `unbind`, `remove`: the life of an mdev. A creation that fails in `probe` is an `add` and a `remove`.
+ * - `attach`, `detach`: a client opened or closed an mdev.
+ */
+export interface MdevEvents {
+  registered: [parent: Parent]
+  unregistered: [parent: Parent]
+  add: [mdev: MdevDevice]
+  bind: [mdev: MdevDevice]
+  unbind: [mdev: MdevDevice]
+  remove: [mdev: MdevDevice]
+  attach: [mdev: MdevDevice]
+  detach: [mdev: MdevDevice]
+}
+
+export type Events = EventEmitter<MdevEvents>
+
+export function createEvents(): Events {
+  return new EventEmitter<MdevEvents>()
+}

@@ -1,0 +1,194 @@
+/** One mediated device: its states, its driver's side, and its one user at a time. */
+import type { Device } from '../device/device.ts'
+import { type Dma, DmaGate } from '../device/dma.ts'
+import { PciDevice } from '../device/pci-device.ts'
+import type { PciFunction, PciIdentity } from '../device/pci.ts'
+import { ErrnoError } from '../lib/errno.ts'
+import type { Logger } from '../lib/log.ts'
+import type { ValuesOf } from './attribute.ts'
+import type { DeviceOps, Driver, Mdev, TypeInfo } from './driver.ts'
+import type { Events } from './events.ts'
+import type { Group, GroupUser } from './group.ts'
+
+export type MdevState = 'creating' | 'active' | 'removing' | 'removed'
+
+/** What may follow what. */
+const NEXT = {
+  creating: ['active', 'removed'],
+  active: ['removing'],
+  removing: ['removed'],
+  removed: [],
+} as const satisfies Record<MdevState, readonly MdevState[]>
+
+export interface MdevOptions {
+  readonly uuid: string
+  /** As in sysfs: `mtty-2`. */
+  readonly typeName: string
+  readonly type: TypeInfo
+  readonly attributes: ValuesOf<Record<string, never>>
+  readonly group: Group
+  readonly directory: string
+  readonly log: Logger
+  readonly events: Events
+}
+
+/** An opened mdev. */
+export interface MdevSession {
+  readonly device: Device
+  /** Last close: the device goes back to its power-on state. Idempotent. */
+  close(): void
+}
+
+export class MdevDevice {
+  readonly uuid: string
+  readonly typeName: string
+  readonly group: Group
+  readonly directory: string
+  readonly log: Logger
+  /** The driver's view of this mdev. */
+  readonly handle: Mdev
+  readonly #events: Events
+  readonly #dma: DmaGate
+  #state: MdevState = 'creating'
+  #pci: PciDevice | undefined
+  #ops: DeviceOps | undefined
+
+  constructor(options: MdevOptions) {
+    this.uuid = options.uuid
+    this.typeName = options.typeName
+    this.group = options.group
+    this.directory = options.directory
+    this.log = options.log
+    this.#events = options.events
+    this.#dma = new DmaGate(() => this.#pci?.busMaster ?? false)
+    this.handle = {
+      uuid: options.uuid,
+      type: options.type,
+      attributes: options.attributes,
+      directory: options.directory,
+      dma: this.#dma,
+      log: options.log,
+      pci: (identity) => this.#buildPci(identity),
+    }
+  }
+
+  get state(): MdevState {
+    return this.#state
+  }
+
+  /** @throws EAGAIN before `probe` has built it */
+  get device(): Device {
+    if (this.#pci === undefined || this.#state === 'creating') throw this.#between()
+    return this.#pci
+  }
+
+  /** What the driver shows of this mdev. A driver that throws shows nothing. */
+  status(): Readonly<Record<string, string>> {
+    try {
+      return this.#ops?.status?.() ?? {}
+    } catch (error) {
+      this.log.error('status', error)
+      return {}
+    }
+  }
+
+  /**
+   * Lets the driver build the device.
+   *
+   * @throws what `probe` throws; EINVAL when it built no PCI function
+   */
+  async probe(driver: Driver): Promise<void> {
+    const ops = await driver.probe(this.handle)
+    if (this.#pci === undefined || typeof ops?.reset !== 'function') {
+      this.#quietly('remove', () => ops?.remove?.())
+      throw new ErrnoError(
+        'EINVAL',
+        `driver ${driver.name}: probe must call mdev.pci() and return { reset }`,
+      )
+    }
+    this.#ops = ops
+    this.#pci.seal((why) => this.#quietly('reset', () => ops.reset(why)))
+  }
+
+  /** The creation is complete. */
+  activate(): void {
+    this.#become('active')
+  }
+
+  /**
+   * Opens the mdev for its client.
+   *
+   * @param memory the client's address space
+   * @throws EBUSY another client has its group · EAGAIN it is being created or removed
+   */
+  open(user: GroupUser, memory: Dma): MdevSession {
+    if (this.#state !== 'active') throw this.#between()
+    const { device } = this
+    this.group.open(user)
+    this.#dma.memory = memory
+    this.#events.emit('attach', this)
+    let open = true
+    return {
+      device,
+      close: () => {
+        if (!open) return
+        open = false
+        this.#dma.memory = undefined // first: the reset must not reach a client that has gone
+        device.reset('disconnect')
+        for (const irq of device.irqs) irq.disable()
+        this.group.close(user)
+        this.#events.emit('detach', this)
+      },
+    }
+  }
+
+  /**
+   * Begins the removal: nobody can open it any more.
+   *
+   * @param force takes it away from a client that uses it
+   * @throws EBUSY a client uses it · EAGAIN it is being created or removed already
+   */
+  beginRemoval(force: boolean): void {
+    if (this.#state !== 'active') throw this.#between()
+    const { user } = this.group
+    if (user !== undefined && !force) {
+      throw new ErrnoError('EBUSY', `mdev ${this.uuid}: in use by ${user.description}`)
+    }
+    this.#become('removing')
+    user?.evict()
+  }
+
+  /** The driver lets go; afterwards the mdev is no more. */
+  finishRemoval(): void {
+    this.#quietly('remove', () => this.#ops?.remove?.())
+    this.#become('removed')
+  }
+
+  #buildPci(identity: PciIdentity): PciFunction {
+    if (this.#state !== 'creating')
+      throw new ErrnoError('EBUSY', `mdev ${this.uuid}: mdev.pci() is for probe`)
+    if (this.#pci !== undefined)
+      throw new ErrnoError('EEXIST', `mdev ${this.uuid}: is a PCI function already`)
+    this.#pci = new PciDevice(identity)
+    return this.#pci
+  }
+
+  /** A driver's mistake in a call that cannot be refused is logged and goes no further. */
+  #quietly(what: string, call: () => void): void {
+    try {
+      call()
+    } catch (error) {
+      this.log.error(`driver's ${what}`, error)
+    }
+  }
+
+  #become(state: MdevState): void {
+    const next: readonly MdevState[] = NEXT[this.#state]
+    if (!next.includes(state)) throw this.#between()
+    this.#state = state
+  }
+
+  #between(): ErrnoError {
+    return new ErrnoError('EAGAIN', `mdev ${this.uuid}: ${this.#state}`)
+  }
+}

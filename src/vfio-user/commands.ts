@@ -1,0 +1,247 @@
+/** The commands of the protocol, client to server: one table, by which dispatch, limits and log lines go. */
+import * as vfio from '../abi/vfio.ts'
+import * as wire from '../abi/vfio-user.ts'
+import { ErrnoError } from '../lib/errno.ts'
+import { hex } from '../lib/format.ts'
+import type { Command } from './command.ts'
+import type { Message } from './frame.ts'
+import type { ServedClient } from './served-client.ts'
+import { encodeCapabilities, OUR_CAPABILITIES, parseCapabilities } from './version.ts'
+
+export const COMMANDS: ReadonlyMap<number, Command> = new Map([
+  [wire.VFIO_USER_VERSION, command('VERSION', wire.VfioUserVersion.size, 0, version)],
+  [wire.VFIO_USER_DMA_MAP, command('DMA_MAP', wire.VfioUserDmaMap.size, 1, dmaMap)],
+  // SPDK sends the map's fd again; it is closed
+  [wire.VFIO_USER_DMA_UNMAP, command('DMA_UNMAP', wire.VfioUserDmaUnmap.size, 1, dmaUnmap)],
+  [
+    wire.VFIO_USER_DEVICE_GET_INFO,
+    command('DEVICE_GET_INFO', vfio.VfioDeviceInfo.size, 0, getInfo),
+  ],
+  [
+    wire.VFIO_USER_DEVICE_GET_REGION_INFO,
+    command('DEVICE_GET_REGION_INFO', vfio.VfioRegionInfo.size, 0, getRegionInfo),
+  ],
+  [
+    wire.VFIO_USER_DEVICE_GET_IRQ_INFO,
+    command('DEVICE_GET_IRQ_INFO', vfio.VfioIrqInfo.size, 0, getIrqInfo),
+  ],
+  [
+    wire.VFIO_USER_DEVICE_SET_IRQS,
+    command('DEVICE_SET_IRQS', vfio.VfioIrqSet.size, OUR_CAPABILITIES.max_msg_fds, setIrqs),
+  ],
+  [
+    wire.VFIO_USER_REGION_READ,
+    command('REGION_READ', wire.VfioUserRegionAccess.size, 0, regionRead),
+  ],
+  [
+    wire.VFIO_USER_REGION_WRITE,
+    command('REGION_WRITE', wire.VfioUserRegionAccess.size, 0, regionWrite),
+  ],
+  [
+    wire.VFIO_USER_REGION_WRITE_MULTI,
+    command('REGION_WRITE_MULTI', wire.VfioUserWriteMulti.size, 0, regionWriteMulti),
+  ],
+  [wire.VFIO_USER_DEVICE_RESET, command('DEVICE_RESET', 0, 0, deviceReset)],
+])
+
+function command(name: string, minPayload: number, maxFds: number, run: Command['run']): Command {
+  return { name, minPayload, maxFds, run }
+}
+
+/** Cursors over the message at hand; commands run one at a time. */
+const versionView = wire.VfioUserVersion.view()
+const dmaMapView = wire.VfioUserDmaMap.view()
+const dmaUnmapView = wire.VfioUserDmaUnmap.view()
+const deviceInfo = vfio.VfioDeviceInfo.view()
+const regionInfo = vfio.VfioRegionInfo.view()
+const irqInfo = vfio.VfioIrqInfo.view()
+const access = wire.VfioUserRegionAccess.view()
+const writeMulti = wire.VfioUserWriteMulti.view()
+const writeEntry = wire.VfioUserWriteMultiEntry.view()
+
+function version(client: ServedClient, request: Message): number {
+  const { major, minor } = versionView.aim(request.view, request.at)
+  if (client.capabilities !== undefined) throw invalid('VERSION: said already')
+  client.closeAfterReply() // unless all is well
+  if (major !== wire.VFIO_USER_MAJOR)
+    throw invalid(`VERSION: major ${major}, ours is ${wire.VFIO_USER_MAJOR}`)
+  client.capabilities = parseCapabilities(request.payload(wire.VfioUserVersion.size))
+  client.closeAfterReply(false)
+  const json = encodeCapabilities(OUR_CAPABILITIES)
+  client.reserveReply(wire.VfioUserVersion.size + json.length)
+  versionView.aim(client.reply, client.replyAt)
+  versionView.major = wire.VFIO_USER_MAJOR
+  versionView.minor = Math.min(minor, wire.VFIO_USER_MINOR) // QEMU refuses a minor above its own
+  client.replyBytes.set(json, client.replyAt + wire.VfioUserVersion.size)
+  return wire.VfioUserVersion.size + json.length
+}
+
+const DMA_RIGHTS = wire.VFIO_USER_F_DMA_REGION_READ | wire.VFIO_USER_F_DMA_REGION_WRITE
+
+function dmaMap(client: ServedClient, request: Message): number {
+  const { argsz, flags, offset, addr, size } = dmaMapView.aim(request.view, request.at)
+  if (request.length !== wire.VfioUserDmaMap.size || argsz < wire.VfioUserDmaMap.size) {
+    throw invalid(`DMA_MAP: payload ${request.length}, argsz ${argsz}`)
+  }
+  if ((flags & ~DMA_RIGHTS) !== 0) throw invalid(`DMA_MAP: flags ${hex(flags)}`)
+  const hasFile = request.fds.length > 0
+  client.container.map({
+    iova: addr,
+    size,
+    readable: (flags & wire.VFIO_USER_F_DMA_REGION_READ) !== 0,
+    writable: (flags & wire.VFIO_USER_F_DMA_REGION_WRITE) !== 0,
+    ...(hasFile ? { file: { fd: request.takeFd(), offset } } : {}),
+  })
+  client.stats.dmaMaps++
+  return 0
+}
+
+function dmaUnmap(client: ServedClient, request: Message): number {
+  const { argsz, flags, addr, size } = dmaUnmapView.aim(request.view, request.at)
+  if (argsz < wire.VfioUserDmaUnmap.size) throw invalid(`DMA_UNMAP: argsz ${argsz}`)
+  if (flags === wire.VFIO_USER_F_DMA_UNMAP_ALL) {
+    if (addr !== 0 || size !== 0) throw invalid('DMA_UNMAP: ALL with an address or size')
+    client.container.unmapAll()
+  } else if (flags !== 0) {
+    throw invalid(`DMA_UNMAP: flags ${hex(flags)}`)
+  } else {
+    client.container.unmap(addr, size)
+  }
+  client.stats.dmaUnmaps++
+  return echo(client, request, wire.VfioUserDmaUnmap.size)
+}
+
+function getInfo(client: ServedClient, request: Message): number {
+  const { argsz } = deviceInfo.aim(request.view, request.at)
+  if (argsz < vfio.VfioDeviceInfo.size) throw invalid(`DEVICE_GET_INFO: argsz ${argsz}`)
+  deviceInfo.aim(client.reply, client.replyAt)
+  deviceInfo.argsz = vfio.VfioDeviceInfo.size
+  deviceInfo.flags = client.device.flags
+  deviceInfo.num_regions = client.device.regions.length
+  deviceInfo.num_irqs = client.device.irqs.length
+  return vfio.VfioDeviceInfo.size
+}
+
+function getRegionInfo(client: ServedClient, request: Message): number {
+  const { argsz, index } = regionInfo.aim(request.view, request.at)
+  if (argsz < vfio.VfioRegionInfo.size) throw invalid(`DEVICE_GET_REGION_INFO: argsz ${argsz}`)
+  const region = client.device.regions[index]
+  if (region === undefined) {
+    throw invalid(`DEVICE_GET_REGION_INFO: index ${index} of ${client.device.regions.length}`)
+  }
+  regionInfo.aim(client.reply, client.replyAt)
+  regionInfo.argsz = vfio.VfioRegionInfo.size
+  regionInfo.flags = region.flags
+  regionInfo.index = index
+  regionInfo.cap_offset = 0
+  regionInfo.size = region.size
+  regionInfo.offset = 0
+  return vfio.VfioRegionInfo.size
+}
+
+function getIrqInfo(client: ServedClient, request: Message): number {
+  const { argsz, index } = irqInfo.aim(request.view, request.at)
+  if (argsz < vfio.VfioIrqInfo.size) throw invalid(`DEVICE_GET_IRQ_INFO: argsz ${argsz}`)
+  const irq = client.device.irqs[index]
+  if (irq === undefined)
+    throw invalid(`DEVICE_GET_IRQ_INFO: index ${index} of ${client.device.irqs.length}`)
+  irqInfo.aim(client.reply, client.replyAt)
+  irqInfo.argsz = vfio.VfioIrqInfo.size
+  irqInfo.flags = irq.flags
+  irqInfo.index = index
+  irqInfo.count = irq.count
+  return vfio.VfioIrqInfo.size
+}
+
+function setIrqs(client: ServedClient, request: Message): number {
+  client.irqs.set(request)
+  return 0
+}
+
+function regionRead(client: ServedClient, request: Message): number {
+  access.aim(request.view, request.at)
+  const { offset, region, count } = access
+  checkTransfer('REGION_READ', count)
+  const size = wire.VfioUserRegionAccess.size + count
+  client.reserveReply(size)
+  regionOf(client, region).read(
+    client.reply,
+    client.replyAt + wire.VfioUserRegionAccess.size,
+    offset,
+    count,
+  )
+  client.stats.regionReads++
+  echo(client, request, wire.VfioUserRegionAccess.size)
+  return size
+}
+
+function regionWrite(client: ServedClient, request: Message): number {
+  access.aim(request.view, request.at)
+  const { offset, region, count } = access
+  checkTransfer('REGION_WRITE', count)
+  if (request.length !== wire.VfioUserRegionAccess.size + count) {
+    throw invalid(`REGION_WRITE: payload ${request.length} for ${count} bytes`)
+  }
+  regionOf(client, region).write(
+    request.view,
+    request.at + wire.VfioUserRegionAccess.size,
+    offset,
+    count,
+  )
+  client.stats.regionWrites++
+  return echo(client, request, wire.VfioUserRegionAccess.size)
+}
+
+/** Most bytes of an entry of REGION_WRITE_MULTI. */
+const MAX_ENTRY = 8
+
+function regionWriteMulti(client: ServedClient, request: Message): number {
+  if (client.capabilities?.write_multiple !== true)
+    throw invalid('REGION_WRITE_MULTI: not negotiated')
+  const { wr_cnt: count } = writeMulti.aim(request.view, request.at)
+  const entries =
+    (request.length - wire.VfioUserWriteMulti.size) / wire.VfioUserWriteMultiEntry.size
+  if (entries !== count) throw invalid(`REGION_WRITE_MULTI: ${entries} entries, ${count} announced`)
+  for (let i = 0; i < entries; i++) {
+    const at = request.at + wire.VfioUserWriteMulti.size + i * wire.VfioUserWriteMultiEntry.size
+    writeEntry.aim(request.view, at)
+    const { offset, region, count: length } = writeEntry
+    if (length < 1 || length > MAX_ENTRY)
+      throw invalid(`REGION_WRITE_MULTI: entry of ${length} bytes`)
+    const data = at + wire.VfioUserWriteMultiEntry.offsets.data
+    regionOf(client, region).write(request.view, data, offset, length)
+    client.stats.regionWrites++
+  }
+  return echo(client, request, wire.VfioUserWriteMulti.size)
+}
+
+function deviceReset(client: ServedClient, request: Message): number {
+  if (request.length !== 0) throw invalid(`DEVICE_RESET: payload ${request.length}`)
+  client.device.reset('device')
+  client.stats.resets++
+  return 0
+}
+
+function regionOf(client: ServedClient, index: number) {
+  const region = client.device.regions[index]
+  if (region === undefined || region.size === 0) throw invalid(`region ${index}: not there`)
+  return region
+}
+
+function checkTransfer(name: string, count: number): void {
+  if (count > OUR_CAPABILITIES.max_data_xfer_size) throw invalid(`${name}: ${count} bytes`)
+}
+
+/** Answers with the first `size` bytes of the request. */
+function echo(client: ServedClient, request: Message, size: number): number {
+  const { reply, replyAt } = client
+  for (let i = 0; i < size; i += 8) {
+    reply.setUint32(replyAt + i, request.view.getUint32(request.at + i, true), true)
+    reply.setUint32(replyAt + i + 4, request.view.getUint32(request.at + i + 4, true), true)
+  }
+  return size
+}
+
+function invalid(message: string): ErrnoError {
+  return new ErrnoError('EINVAL', message)
+}

@@ -1,0 +1,260 @@
+/** The server's end of one connection: receives, runs commands, replies in order, and cleans up after the client. */
+import * as wire from '../abi/vfio-user.ts'
+import type { Device } from '../device/device.ts'
+import { Container } from '../iommu/container.ts'
+import { ErrnoError, errnoOf } from '../lib/errno.ts'
+import type { Logger } from '../lib/log.ts'
+import { closeFd } from '../os/fd.ts'
+import { type Inbox, type Outbox, sendBytes, WOULD_BLOCK } from '../os/message.ts'
+import { EPOLLIN, EPOLLOUT, type Reactor, type Watch } from '../os/reactor.ts'
+import { ClientIrqs } from './client-irqs.ts'
+import { COMMANDS } from './commands.ts'
+import { FrameReader, type Message } from './frame.ts'
+import type { ServedClient, ServerStats } from './served-client.ts'
+import { type AccessTimes } from './access-times.ts'
+import { type Capabilities, OUR_CAPABILITIES } from './version.ts'
+
+const HEADER = wire.VfioUserHeader.size
+/** The largest fixed part of any message, and what comes before it. */
+const OVERHEAD = HEADER + 64
+/** Largest message either way. */
+export const MAX_MESSAGE = OVERHEAD + OUR_CAPABILITIES.max_data_xfer_size
+/** Room that a reply has without asking for more: any fixed layout, and VERSION's. */
+const SMALL_REPLY = 512
+/** The outbox is sent when it holds this much, even if more requests wait. */
+export const OUTBOX_CAPACITY = 64 * 1024 + MAX_MESSAGE
+
+/** What the connections of one process share; each uses it only within one turn. */
+export interface SharedBuffers {
+  readonly inbox: Inbox
+  readonly outbox: Outbox
+}
+
+export interface ConnectionOptions {
+  /** Owned by the connection. */
+  readonly fd: number
+  readonly reactor: Reactor
+  readonly buffers: SharedBuffers
+  readonly log: Logger
+  readonly stats: ServerStats
+  readonly accessTimes?: AccessTimes
+  /** Called once, when it has ended and its resources are free. */
+  readonly onClose: () => void
+}
+
+export class Connection implements ServedClient {
+  readonly container = new Container(OUR_CAPABILITIES.max_dma_maps)
+  readonly stats: ServerStats
+  readonly reply: DataView
+  readonly replyBytes: Uint8Array
+  capabilities: Capabilities | undefined
+  replyAt = HEADER
+  readonly #options: ConnectionOptions
+  readonly #reader: FrameReader
+  readonly #replyHeader = wire.VfioUserHeader.view()
+  #device: Device | undefined
+  #irqs: ClientIrqs | undefined
+  #watch: Watch | undefined
+  /** Bytes of finished replies in the outbox, not sent yet. */
+  #queued = 0
+  /** What the socket did not take: nothing is received while there is any. */
+  #backlog: Uint8Array | undefined
+  #closing = false
+  #closed = false
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options
+    this.stats = options.stats
+    this.reply = options.buffers.outbox.view
+    this.replyBytes = options.buffers.outbox.bytes
+    this.#reader = new FrameReader(options.buffers.inbox, MAX_MESSAGE, (message) =>
+      this.#handle(message),
+    )
+  }
+
+  get device(): Device {
+    if (this.#device === undefined) throw new ErrnoError('ENODEV', 'connection: serves no device')
+    return this.#device
+  }
+
+  get irqs(): ClientIrqs {
+    if (this.#irqs === undefined) throw new ErrnoError('ENODEV', 'connection: serves no device')
+    return this.#irqs
+  }
+
+  /** Starts to serve `device`. */
+  start(device: Device): void {
+    this.#device = device
+    this.#irqs = new ClientIrqs(device, this.#options.reactor)
+    this.#watch = this.#options.reactor.watch(this.#options.fd, EPOLLIN, (events) =>
+      this.#onReady(events),
+    )
+  }
+
+  /** Ends the connection and frees all that the client gave. Idempotent. */
+  close(): void {
+    if (this.#closed) return
+    this.#closed = true
+    this.#watch?.close()
+    closeFd(this.#options.fd)
+    this.#reader.close()
+    this.#queued = 0
+    this.#backlog = undefined
+    try {
+      this.#options.onClose() // the device stops using memory before it goes
+    } finally {
+      this.#irqs?.close()
+      this.container.unmapAll()
+    }
+  }
+
+  reserveReply(size: number): void {
+    if (this.replyAt + size > this.replyBytes.length) this.#flush()
+  }
+
+  closeAfterReply(close = true): void {
+    this.#closing = close
+  }
+
+  #onReady(events: number): void {
+    try {
+      if ((events & EPOLLOUT) !== 0) this.#sendBacklog()
+      if (this.#backlog === undefined) this.#serve()
+    } catch (error) {
+      // Nothing that a client does gets further than its own connection.
+      this.#options.log.debug(`closing: ${error instanceof Error ? error.message : String(error)}`)
+      this.close()
+    }
+  }
+
+  #serve(): void {
+    const times = this.#options.accessTimes
+    const accesses = times === undefined ? 0 : this.#accesses
+    const began = times === undefined ? 0 : performance.now()
+    if (this.#reader.stopped) {
+      this.#reader.resume()
+    } else {
+      const received = this.#reader.receive(this.#options.fd)
+      if (received === 'nothing') return
+      if (received === 'end') {
+        this.close()
+        return
+      }
+    }
+    this.#flush()
+    if (times !== undefined && this.#accesses > accesses) {
+      times.add(performance.now() - began, this.#accesses - accesses)
+    }
+    if (this.#closing && this.#backlog === undefined) this.close()
+  }
+
+  get #accesses(): number {
+    return this.stats.regionReads + this.stats.regionWrites
+  }
+
+  /** Runs one message. @returns whether the next may follow */
+  #handle(message: Message): boolean {
+    if (this.#closed || this.#closing) return false
+    const type = message.flags & wire.VFIO_USER_F_TYPE_MASK
+    if (type === wire.VFIO_USER_F_TYPE_REPLY) return true // to nothing that we asked
+    const payload =
+      type === wire.VFIO_USER_F_TYPE_COMMAND
+        ? this.#run(message)
+        : -this.#refuse('EINVAL', `message type ${type}`)
+    if ((message.flags & wire.VFIO_USER_F_NO_REPLY) === 0) this.#finishReply(message, payload)
+    return this.#backlog === undefined && !this.#closing
+  }
+
+  /** @returns bytes of the reply's payload, or the negative errno of a refusal */
+  #run(message: Message): number {
+    const command = COMMANDS.get(message.command)
+    const name = command?.name ?? `command ${message.command}`
+    try {
+      if (this.capabilities === undefined && message.command !== wire.VFIO_USER_VERSION) {
+        this.#closing = true
+        throw new ErrnoError('EINVAL', `${name}: VERSION must come first`)
+      }
+      if (command === undefined) throw new ErrnoError('EINVAL', `${name}: unknown`)
+      if (message.length < command.minPayload) {
+        this.#closing ||= message.command === wire.VFIO_USER_VERSION
+        throw new ErrnoError(
+          'EINVAL',
+          `${name}: payload of ${message.length} bytes, ${command.minPayload} are needed`,
+        )
+      }
+      if (message.fds.length > command.maxFds) {
+        throw new ErrnoError(
+          'EINVAL',
+          `${name}: ${message.fds.length} fds, ${command.maxFds} are the most`,
+        )
+      }
+      this.reserveReply(SMALL_REPLY)
+      return command.run(this, message)
+    } catch (error) {
+      return -this.#refusal(name, error)
+    }
+  }
+
+  #refuse(code: 'EINVAL', what: string): number {
+    return this.#refusal(what, new ErrnoError(code, what))
+  }
+
+  /** The errno that a thrown error becomes on the wire. */
+  #refusal(name: string, error: unknown): number {
+    this.stats.refused++
+    if (!(error instanceof ErrnoError) && !(error instanceof Error && 'syscall' in error)) {
+      this.#options.log.error(`${name}: replying EIO`, error) // a bug of ours or of the driver: keep the stack
+    } else {
+      this.#options.log.debug(error.message)
+    }
+    const errno = errnoOf(error)
+    return errno === EOVERFLOW ? EINVAL : errno // a u64 beyond 2^53 lies beyond every region and map
+  }
+
+  #finishReply(message: Message, payload: number): void {
+    const failed = payload < 0
+    const size = HEADER + (failed ? 0 : payload)
+    if (this.replyAt - HEADER + size > this.replyBytes.length) this.#flush()
+    const header = this.#replyHeader.aim(this.reply, this.replyAt - HEADER)
+    header.msg_id = message.id
+    header.command = message.command
+    header.size = size
+    header.flags = wire.VFIO_USER_F_TYPE_REPLY | (failed ? wire.VFIO_USER_F_ERROR : 0)
+    header.error = failed ? -payload : 0
+    this.#queued += size
+    this.replyAt = this.#queued + HEADER
+  }
+
+  /** Sends the replies in the outbox; what the socket does not take waits, and the client is not read meanwhile. */
+  #flush(): void {
+    const length = this.#queued
+    if (length === 0) return
+    this.#queued = 0
+    this.replyAt = HEADER
+    if (this.#backlog !== undefined) {
+      this.#backlog = Buffer.concat([this.#backlog, this.replyBytes.subarray(0, length)])
+      return
+    }
+    const sent = Math.max(0, this.#options.buffers.outbox.send(this.#options.fd, length))
+    if (sent === length) return
+    this.#backlog = this.replyBytes.slice(sent, length)
+    if (this.#watch !== undefined) this.#watch.interest = EPOLLOUT
+  }
+
+  #sendBacklog(): void {
+    const backlog = this.#backlog
+    if (backlog === undefined) return
+    const sent = sendBytes(this.#options.fd, backlog)
+    if (sent === WOULD_BLOCK) return
+    if (sent < backlog.length) {
+      this.#backlog = backlog.subarray(sent)
+      return
+    }
+    this.#backlog = undefined
+    if (this.#closing) this.close()
+    else if (this.#watch !== undefined) this.#watch.interest = EPOLLIN
+  }
+}
+
+const EINVAL = 22
+const EOVERFLOW = 75

@@ -1,0 +1,124 @@
+/** Serves one mdev at a UNIX socket: one client at a time, as many as may come. */
+import { unlinkSync } from 'node:fs'
+import type { GroupUser } from '../mdev/group.ts'
+import type { MdevDevice, MdevSession } from '../mdev/mdev.ts'
+import type { Exposure } from '../mdev/parent.ts'
+import { describeError } from '../lib/errno.ts'
+import type { Logger } from '../lib/log.ts'
+import { closeFd } from '../os/fd.ts'
+import { Inbox, Outbox } from '../os/message.ts'
+import { processName } from '../os/process.ts'
+import { EPOLLIN, type Reactor, type Watch } from '../os/reactor.ts'
+import { acceptUnix, listenUnix, peerCredentials, type PeerCredentials } from '../os/unix-socket.ts'
+import type { AccessTimes } from './access-times.ts'
+import { Connection, OUTBOX_CAPACITY, type SharedBuffers } from './connection.ts'
+import type { ServerStats } from './served-client.ts'
+
+/** How long no client is accepted after accepting one has failed. */
+const ACCEPT_PAUSE_MS = 100
+
+/** Bytes received at most in one go, with what was kept of the go before. */
+const INBOX_CAPACITY = 64 * 1024
+
+export interface ServerOptions {
+  readonly mdev: MdevDevice
+  /** Where to listen; the file is made here and unlinked at the end. */
+  readonly path: string
+  readonly reactor: Reactor
+  readonly buffers: SharedBuffers
+  readonly log: Logger
+  /** Measures accesses when given; it costs two looks at the clock each. */
+  readonly accessTimes?: AccessTimes
+}
+
+export function createBuffers(): SharedBuffers {
+  return { inbox: new Inbox(INBOX_CAPACITY), outbox: new Outbox(OUTBOX_CAPACITY) }
+}
+
+export class Server implements Exposure {
+  readonly stats: ServerStats = {
+    clients: 0,
+    regionReads: 0,
+    regionWrites: 0,
+    dmaMaps: 0,
+    dmaUnmaps: 0,
+    resets: 0,
+    refused: 0,
+  }
+  readonly #options: ServerOptions
+  readonly #listener: number
+  readonly #watch: Watch
+  #connection: Connection | undefined
+
+  /** @throws EADDRINUSE, EACCES, ENAMETOOLONG, ENOENT: it cannot listen there */
+  constructor(options: ServerOptions) {
+    this.#options = options
+    this.#listener = listenUnix(options.path, 0o600)
+    this.#watch = options.reactor.watch(this.#listener, EPOLLIN, () => this.#accept())
+  }
+
+  close(): void {
+    this.#watch.close()
+    closeFd(this.#listener)
+    try {
+      unlinkSync(this.#options.path)
+    } catch {
+      // somebody was faster
+    }
+    this.#connection?.close()
+  }
+
+  #accept(): void {
+    try {
+      const fd = acceptUnix(this.#listener)
+      if (fd !== undefined) this.#attach(fd)
+    } catch (error) {
+      // EMFILE and its kind last: without a pause the waiting client would be reported without end.
+      this.#options.log.warn(describeError(error))
+      this.#watch.interest = 0
+      setTimeout(() => {
+        this.#watch.interest = EPOLLIN
+      }, ACCEPT_PAUSE_MS).unref()
+    }
+  }
+
+  #attach(fd: number): void {
+    const { mdev, log } = this.#options
+    const peer = peerOf(fd)
+    const description = `pid ${peer.pid} (${processName(peer.pid)})`
+    let session: MdevSession | undefined
+    const connection = new Connection({
+      ...this.#options,
+      fd,
+      stats: this.stats,
+      onClose: () => {
+        if (this.#connection === connection) this.#connection = undefined
+        session?.close()
+        if (session !== undefined) log.debug(`client ${description}: gone`)
+      },
+    })
+    const user: GroupUser = { description, evict: () => connection.close() }
+    try {
+      session = mdev.open(user, connection.container)
+    } catch (error) {
+      // A second client would hang in the backlog until its own time-out; closing tells it at once.
+      log.warn(`client ${description}: refused: ${describeError(error)}`)
+      connection.close()
+      return
+    }
+    this.#connection = connection
+    this.stats.clients++
+    log.debug(`client ${description}: attached`)
+    connection.start(session.device)
+  }
+}
+
+/** @throws what getsockopt says, after closing the fd */
+function peerOf(fd: number): PeerCredentials {
+  try {
+    return peerCredentials(fd)
+  } catch (error) {
+    closeFd(fd)
+    throw error
+  }
+}
