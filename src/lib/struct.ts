@@ -54,8 +54,9 @@ const TWO_32 = 2 ** 32
  */
 export function struct<const F extends Fields>(name: string, size: number, fields: F): Struct<F> {
   class Cursor {
-    data: DataView = new DataView(new ArrayBuffer(size))
-    base = 0
+    // `$`: no specification has a field of such a name
+    $data: DataView = new DataView(new ArrayBuffer(size))
+    $base = 0
 
     aim(data: DataView, offset = 0): this {
       if (!(offset >= 0 && offset + size <= data.byteLength)) {
@@ -64,8 +65,8 @@ export function struct<const F extends Fields>(name: string, size: number, field
           `${name}: ${size} bytes at ${offset} do not fit in ${data.byteLength}`,
         )
       }
-      this.data = data
-      this.base = offset
+      this.$data = data
+      this.$base = offset
       return this
     }
   }
@@ -116,8 +117,8 @@ export function setSize(data: DataView, offset: number, value: number, what: str
 }
 
 interface CursorState {
-  data: DataView
-  base: number
+  $data: DataView
+  $base: number
 }
 
 /** One pair of closures per field keeps the offset a constant that the compiler can inline. */
@@ -130,55 +131,55 @@ function accessors(
     case 'u8':
       return {
         get() {
-          return this.data.getUint8(this.base + at)
+          return this.$data.getUint8(this.$base + at)
         },
         set(value: number) {
-          this.data.setUint8(this.base + at, value)
+          this.$data.setUint8(this.$base + at, value)
         },
       }
     case 'u16':
       return {
         get() {
-          return this.data.getUint16(this.base + at, true)
+          return this.$data.getUint16(this.$base + at, true)
         },
         set(value: number) {
-          this.data.setUint16(this.base + at, value, true)
+          this.$data.setUint16(this.$base + at, value, true)
         },
       }
     case 'u32':
       return {
         get() {
-          return this.data.getUint32(this.base + at, true)
+          return this.$data.getUint32(this.$base + at, true)
         },
         set(value: number) {
-          this.data.setUint32(this.base + at, value, true)
+          this.$data.setUint32(this.$base + at, value, true)
         },
       }
     case 's32':
       return {
         get() {
-          return this.data.getInt32(this.base + at, true)
+          return this.$data.getInt32(this.$base + at, true)
         },
         set(value: number) {
-          this.data.setInt32(this.base + at, value, true)
+          this.$data.setInt32(this.$base + at, value, true)
         },
       }
     case 'u64':
       return {
         get() {
-          return this.data.getBigUint64(this.base + at, true)
+          return this.$data.getBigUint64(this.$base + at, true)
         },
         set(value: bigint) {
-          this.data.setBigUint64(this.base + at, value, true)
+          this.$data.setBigUint64(this.$base + at, value, true)
         },
       }
     case 'size':
       return {
         get() {
-          return getSize(this.data, this.base + at, what)
+          return getSize(this.$data, this.$base + at, what)
         },
         set(value: number) {
-          setSize(this.data, this.base + at, value, what)
+          setSize(this.$data, this.$base + at, value, what)
         },
       }
   }

@@ -94,7 +94,7 @@ export class Server implements Exposure {
       onClose: () => {
         if (this.#connection === connection) this.#connection = undefined
         session?.close()
-        if (session !== undefined) log.debug(`client ${description}: gone`)
+        if (session !== undefined) log.info(`client ${description}: gone`)
       },
     })
     const user: GroupUser = { description, evict: () => connection.close() }
@@ -108,7 +108,7 @@ export class Server implements Exposure {
     }
     this.#connection = connection
     this.stats.clients++
-    log.debug(`client ${description}: attached`)
+    log.info(`client ${description}: attached`)
     connection.start(session.device)
   }
 }

@@ -23,7 +23,7 @@ const WITHOUT_HEADER = new Set(['vfio-user.js'])
 
 /** Constants that no header names, or that we give another value, and the C expression that they must equal. */
 const EXPRESSIONS: Readonly<Record<string, string>> = {
-  PCI_CAP_EXP_ENDPOINT_SIZEOF_V2: '0x3c', // QEMU's PCI_EXP_VER2_SIZEOF: the whole structure; the header's ends at link status 2
+  PCI_EXP_VER2_SIZEOF: '0x3c', // QEMU's name for the whole structure; the header's own ends at link status 2
   PCI_CAP_MSI_SIZEOF_64: 'PCI_MSI_DATA_64 + 2', // the 64-bit form without masking ends in 16 bits of data
   SCM_MAX_FD: '253', // include/net/scm.h of the kernel's own sources
   UNIX_PATH_MAX: 'sizeof(((struct sockaddr_un *)0)->sun_path)', // <linux/un.h>, which excludes <sys/un.h>

@@ -1,0 +1,48 @@
+/** `mdevkit`: the command line. One file a command; this one names them and turns errors into exit codes. */
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { describeError } from '../lib/errno.ts'
+import { run, type RunOptions } from './run.ts'
+
+/** Exit codes: done, refused, wrong usage. */
+const REFUSED = 1
+const USAGE = 2
+
+const program = new Command('mdevkit')
+  .description('Mediated devices in user space, served to virtual machines over vfio-user.')
+  .version(packageVersion())
+  .exitOverride()
+
+program
+  .command('run')
+  .description('run one parent and one mdev in the foreground, until Ctrl-C')
+  .argument('<driver>', "a shipped driver's name, or the path of a module (.ts or .js)")
+  .option('-t, --type <type>', "what to create, such as mtty-2 (default: the driver's first type)")
+  .option('-u, --uuid <uuid>', 'name of the mdev (default: a fresh one)')
+  .option('-s, --set <key=value>', 'a setting of the mdev; may be given again', collectSetting, {})
+  .option('--json', 'print one JSON object on standard output')
+  .option('-v, --verbose', 'log refused requests too')
+  .action((driver: string, options: RunOptions) => run(driver, options))
+
+function collectSetting(text: string, before: Record<string, string>): Record<string, string> {
+  const at = text.indexOf('=')
+  if (at <= 0) throw new InvalidArgumentError('expected key=value.')
+  return { ...before, [text.slice(0, at)]: text.slice(at + 1) }
+}
+
+function packageVersion(): string {
+  const file = new URL('../../../package.json', import.meta.url)
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
+}
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? 0 : USAGE // commander has said what is wrong
+  } else {
+    const name = program.args[0] === undefined ? 'mdevkit' : `mdevkit ${program.args[0]}`
+    process.stderr.write(`${name}: ${describeError(error)}\n`)
+    process.exitCode = REFUSED
+  }
+}

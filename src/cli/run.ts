@@ -1,0 +1,86 @@
+/** `mdevkit run`: one parent and one mdev in the foreground, until Ctrl-C. */
+import { loadDriver } from '../host/driver-loader.ts'
+import { Host } from '../host/host.ts'
+import { cloudHypervisorArguments, qemuArguments } from '../host/vmm-arguments.ts'
+import { createLogger } from '../lib/log.ts'
+import { freshUuid } from '../lib/uuid.ts'
+import type { MdevDevice } from '../mdev/mdev.ts'
+import { shellLine } from './shell.ts'
+
+export interface RunOptions {
+  readonly type?: string
+  readonly uuid?: string
+  readonly set: Readonly<Record<string, string>>
+  readonly json?: boolean
+  readonly verbose?: boolean
+}
+
+/**
+ * Runs until SIGINT or SIGTERM; then the mdev is removed and nothing is left behind.
+ *
+ * @throws what refuses the driver, the type, the UUID or a setting
+ */
+export async function run(specifier: string, options: RunOptions): Promise<void> {
+  const log = createLogger(options.verbose === true ? 'debug' : 'info')
+  const ended = endOfRun()
+  const driver = await loadDriver(specifier)
+  const host = new Host({ driver, log })
+  try {
+    const typeName = options.type ?? host.parent.types[0]?.name ?? ''
+    const mdev = await host.create(typeName, options.uuid ?? freshUuid(), options.set)
+    process.stdout.write(options.json === true ? asJson(host, mdev) : asText(host, mdev))
+    await ended
+  } finally {
+    host.close()
+  }
+}
+
+/** Resolves at SIGINT or SIGTERM; rejects with what nobody caught, so that the way out is the same. */
+function endOfRun(): Promise<void> {
+  const ended = new Promise<void>((resolve, reject) => {
+    process.once('SIGINT', () => resolve())
+    process.once('SIGTERM', () => resolve())
+    process.once('uncaughtException', reject)
+  })
+  ended.catch(() => {}) // it may reject before anybody waits for it
+  return ended
+}
+
+function asJson(host: Host, mdev: MdevDevice): string {
+  const socket = host.socketOf(mdev)
+  const report = {
+    uuid: mdev.uuid,
+    parent: host.parent.name,
+    type: mdev.typeName,
+    group: mdev.group.number,
+    socket,
+    qemu: qemuArguments(socket),
+    cloudHypervisor: cloudHypervisorArguments(socket),
+  }
+  return `${JSON.stringify(report)}\n`
+}
+
+function asText(host: Host, mdev: MdevDevice): string {
+  const socket = host.socketOf(mdev)
+  const { info } = host.parent.types.find(({ name }) => name === mdev.typeName) ?? {}
+  const rows = {
+    uuid: mdev.uuid,
+    parent: host.parent.name,
+    type: info?.name === undefined ? mdev.typeName : `${mdev.typeName} (${info.name})`,
+    group: String(mdev.group.number),
+    socket,
+    ...mdev.status(),
+  }
+  const width = Math.max(...Object.keys(rows).map((name) => name.length))
+  return [
+    ...Object.entries(rows).map(([name, value]) => `${name.padEnd(width)}  ${value}`),
+    '',
+    'QEMU 10.1 or later, with a guest of your choice:',
+    `  ${shellLine(['qemu-system-x86_64', ...qemuArguments(socket)])}`,
+    'Cloud Hypervisor:',
+    `  ${shellLine(['cloud-hypervisor', ...cloudHypervisorArguments(socket)])}`,
+    '',
+    'Serving until Ctrl-C; clients may come and go.',
+    '',
+  ].join('\n')
+}

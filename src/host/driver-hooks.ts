@@ -1,0 +1,26 @@
+/**
+ * Module hooks for a driver given as a path: types are stripped from `.ts` files, and 'mdevkit' is the mdevkit that runs,
+ * wherever the file lies. They run on Node's hooks thread; see {@link loadDriver} for the other side.
+ */
+import { readFile } from 'node:fs/promises'
+import type { LoadHook, ResolveHook } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import swc from '@swc/wasm-typescript'
+
+const TYPESCRIPT = /^file:.*\.m?ts$/
+
+export const resolve: ResolveHook = async (specifier, context, next) =>
+  specifier === 'mdevkit'
+    ? { url: new URL('../index.js', import.meta.url).href, shortCircuit: true }
+    : next(specifier, context)
+
+export const load: LoadHook = async (url, context, next) => {
+  if (!TYPESCRIPT.test(url)) return next(url, context)
+  const source = await readFile(fileURLToPath(url), 'utf8')
+  // Stripping leaves every character where it was, so stack traces need no source map.
+  return {
+    format: 'module',
+    source: swc.transformSync(source, { mode: 'strip-only' }).code,
+    shortCircuit: true,
+  }
+}

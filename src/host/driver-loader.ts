@@ -1,0 +1,103 @@
+/** Finds and loads a driver: a shipped one by name, any other by path. */
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { register } from 'node:module'
+import { extname, isAbsolute, resolve, sep } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { ErrnoError } from '../lib/errno.ts'
+import { checkDriver, type Driver } from '../mdev/driver.ts'
+
+const SHIPPED = fileURLToPath(new URL('../../drivers', import.meta.url))
+const EXTENSIONS = ['.ts', '.mts', '.js', '.mjs']
+
+/** Names of the drivers that come with mdevkit. */
+export function shippedDrivers(): string[] {
+  if (!existsSync(SHIPPED)) return []
+  return readdirSync(SHIPPED, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => entry.name)
+    .toSorted()
+}
+
+/**
+ * Loads a driver.
+ *
+ * @param specifier a shipped driver's name, or the path of a module that exports one driver (`.ts` or `.js`)
+ * @throws ENOENT neither is there · EINVAL the module cannot be loaded, or exports no driver, or several
+ */
+export async function loadDriver(specifier: string): Promise<Driver> {
+  const file = isPath(specifier) ? modulePath(specifier) : shippedPath(specifier)
+  if (isPath(specifier)) registerHooks()
+  let module: Record<string, unknown>
+  try {
+    module = (await import(pathToFileURL(file).href)) as Record<string, unknown>
+  } catch (error) {
+    throw new ErrnoError('EINVAL', `driver ${specifier}: cannot be loaded: ${firstLine(error)}`, {
+      cause: error,
+    })
+  }
+  return driverOf(module, specifier)
+}
+
+function isPath(specifier: string): boolean {
+  return isAbsolute(specifier) || specifier.includes(sep) || EXTENSIONS.includes(extname(specifier))
+}
+
+function shippedPath(name: string): string {
+  const shipped = shippedDrivers()
+  if (!shipped.includes(name)) {
+    throw new ErrnoError(
+      'ENOENT',
+      `driver ${name}: not shipped (${shipped.join(', ')} are); for a module give its path, such as ./${name}.ts`,
+    )
+  }
+  return resolve(SHIPPED, name, `${name}.js`)
+}
+
+function modulePath(path: string): string {
+  const file = resolve(path)
+  if (!existsSync(file)) throw new ErrnoError('ENOENT', `driver ${path}: no such file`)
+  if (!statSync(file).isFile() || !EXTENSIONS.includes(extname(file))) {
+    throw new ErrnoError('EINVAL', `driver ${path}: not a ${EXTENSIONS.join(', ')} file`)
+  }
+  return file
+}
+
+let hooked = false
+
+function registerHooks(): void {
+  if (hooked) return
+  hooked = true
+  register('./driver-hooks.js', import.meta.url)
+}
+
+function driverOf(module: Record<string, unknown>, specifier: string): Driver {
+  const drivers = [...new Set(Object.values(module).filter(looksLikeDriver))]
+  const [driver] = drivers
+  if (driver === undefined) {
+    throw new ErrnoError(
+      'EINVAL',
+      `driver ${specifier}: exports no driver; export one made by defineDriver()`,
+    )
+  }
+  if (drivers.length > 1) {
+    const names = drivers.map(({ name }) => name).join(', ')
+    throw new ErrnoError('EINVAL', `driver ${specifier}: exports several drivers: ${names}`)
+  }
+  checkDriver(driver)
+  return driver
+}
+
+function looksLikeDriver(value: unknown): value is Driver {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'types' in value &&
+    'probe' in value &&
+    'name' in value
+  )
+}
+
+function firstLine(error: unknown): string {
+  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
+  return text.split('\n', 1)[0] ?? text
+}

@@ -1,0 +1,415 @@
+/**
+ * The client's end of the protocol: drives a device from TypeScript, without a VM.
+ *
+ * One object is one connection. Requests may be sent without waiting for earlier ones; the server answers in order.
+ */
+import * as vfio from '../abi/vfio.ts'
+import * as wire from '../abi/vfio-user.ts'
+import { ErrnoError, errnoCode } from '../lib/errno.ts'
+import { hex } from '../lib/format.ts'
+import { dataViewOf } from '../lib/struct.ts'
+import { Arena, type Mapping } from '../os/arena.ts'
+import { closeFd } from '../os/fd.ts'
+import { createMemfd } from '../os/memfd.ts'
+import { Inbox, Outbox, sendBytes, WOULD_BLOCK } from '../os/message.ts'
+import { EPOLLIN, EPOLLOUT, reactor, type Reactor, type Watch } from '../os/reactor.ts'
+import { connectUnix } from '../os/unix-socket.ts'
+import { ClientInterrupts } from './client-interrupts.ts'
+import { FrameReader, type Message } from './frame.ts'
+import {
+  type Capabilities,
+  DEFAULT_CAPABILITIES,
+  encodeCapabilities,
+  parseCapabilities,
+} from './version.ts'
+
+const HEADER = wire.VfioUserHeader.size
+const MAX_MESSAGE = HEADER + 64 + DEFAULT_CAPABILITIES.max_data_xfer_size
+
+/** What we tell a server; it may send us so many fds in one message. */
+const PROPOSAL: Capabilities = { ...DEFAULT_CAPABILITIES, max_msg_fds: 16, write_multiple: true }
+
+export interface DeviceInfo {
+  /** VFIO_DEVICE_FLAGS_*. */
+  readonly flags: number
+  readonly regionCount: number
+  readonly irqCount: number
+}
+
+export interface RegionInfo {
+  /** VFIO_REGION_INFO_FLAG_*. */
+  readonly flags: number
+  /** Bytes; 0 for a region that is not there. */
+  readonly size: number
+}
+
+export interface IrqInfo {
+  /** VFIO_IRQ_INFO_*. */
+  readonly flags: number
+  /** Vectors. */
+  readonly count: number
+}
+
+/** What came back. */
+export interface Reply {
+  /** 0, or the positive errno of a refusal. */
+  readonly errno: number
+  readonly payload: Uint8Array
+}
+
+/** Memory of this process that the device may use. */
+export interface ClientMemory {
+  readonly iova: number
+  readonly bytes: Uint8Array
+  /** Takes it away from the device, then frees it. */
+  unmap(): Promise<void>
+}
+
+export interface AttachOptions {
+  readonly reactor?: Reactor
+  /** Gives up a request that has no answer after so many ms; 5000 unless given, as QEMU does. */
+  readonly timeoutMs?: number
+}
+
+interface Pending {
+  readonly command: number
+  readonly resolve: (reply: Reply) => void
+  readonly reject: (error: Error) => void
+  readonly timer: NodeJS.Timeout
+}
+
+export class Client {
+  readonly #fd: number
+  readonly #reactor: Reactor
+  readonly #timeoutMs: number
+  readonly #reader: FrameReader
+  readonly #outbox = new Outbox(MAX_MESSAGE)
+  readonly #header = wire.VfioUserHeader.view()
+  readonly #watch: Watch
+  readonly #pending = new Map<number, Pending>()
+  readonly #arena = new Arena()
+  readonly #backlog: Uint8Array[] = []
+  readonly #interrupts = new Set<ClientInterrupts>()
+  #nextId = 0
+  #capabilities: Capabilities = DEFAULT_CAPABILITIES
+  #ended: ErrnoError | undefined
+
+  private constructor(fd: number, options: AttachOptions) {
+    this.#fd = fd
+    this.#reactor = options.reactor ?? reactor()
+    this.#timeoutMs = options.timeoutMs ?? 5000
+    this.#reader = new FrameReader(new Inbox(64 * 1024), MAX_MESSAGE, (message) =>
+      this.#onMessage(message),
+    )
+    this.#watch = this.#reactor.watch(fd, EPOLLIN, (events) => this.#onReady(events))
+  }
+
+  /**
+   * Connects to the socket of a device and negotiates.
+   *
+   * @throws ENOENT, ECONNREFUSED nobody serves there · EINVAL the versions do not fit · ETIMEDOUT
+   */
+  static async attach(path: string, options: AttachOptions = {}): Promise<Client> {
+    const client = Client.overSocket(connectUnix(path), options)
+    try {
+      await client.negotiate()
+      return client
+    } catch (error) {
+      client.detach()
+      throw error
+    }
+  }
+
+  /** A client over a socket that is connected already, which it owns from now on; nothing is negotiated yet. */
+  static overSocket(fd: number, options: AttachOptions = {}): Client {
+    return new Client(fd, options)
+  }
+
+  /** What the server said in VERSION. */
+  get capabilities(): Capabilities {
+    return this.#capabilities
+  }
+
+  /** Says VERSION. Once, first; {@link attach} does it. @throws EINVAL the server refuses, or speaks another major */
+  async negotiate(): Promise<void> {
+    const json = encodeCapabilities(PROPOSAL)
+    const payload = new Uint8Array(wire.VfioUserVersion.size + json.length)
+    payload.set(
+      wire.VfioUserVersion.encode({ major: wire.VFIO_USER_MAJOR, minor: wire.VFIO_USER_MINOR }),
+    )
+    payload.set(json, wire.VfioUserVersion.size)
+    const reply = await this.request(wire.VFIO_USER_VERSION, payload)
+    const { major, minor } = wire.VfioUserVersion.view().aim(dataViewOf(reply))
+    if (major !== wire.VFIO_USER_MAJOR || minor > wire.VFIO_USER_MINOR) {
+      throw new ErrnoError('EINVAL', `server speaks vfio-user ${major}.${minor}`)
+    }
+    this.#capabilities = parseCapabilities(reply.slice(wire.VfioUserVersion.size))
+  }
+
+  async info(): Promise<DeviceInfo> {
+    const { size } = vfio.VfioDeviceInfo
+    const reply = await this.request(
+      wire.VFIO_USER_DEVICE_GET_INFO,
+      vfio.VfioDeviceInfo.encode({ argsz: size }),
+    )
+    const { flags, num_regions, num_irqs } = vfio.VfioDeviceInfo.view().aim(dataViewOf(reply))
+    return { flags, regionCount: num_regions, irqCount: num_irqs }
+  }
+
+  /** @param index VFIO_PCI_*_REGION_INDEX */
+  async regionInfo(index: number): Promise<RegionInfo> {
+    const { size: argsz } = vfio.VfioRegionInfo
+    const request = vfio.VfioRegionInfo.encode({ argsz, index })
+    const reply = await this.request(wire.VFIO_USER_DEVICE_GET_REGION_INFO, request)
+    const { flags, size } = vfio.VfioRegionInfo.view().aim(dataViewOf(reply))
+    return { flags, size }
+  }
+
+  /** @param index VFIO_PCI_*_IRQ_INDEX */
+  async irqInfo(index: number): Promise<IrqInfo> {
+    const request = vfio.VfioIrqInfo.encode({ argsz: vfio.VfioIrqInfo.size, index })
+    const reply = await this.request(wire.VFIO_USER_DEVICE_GET_IRQ_INFO, request)
+    const { flags, count } = vfio.VfioIrqInfo.view().aim(dataViewOf(reply))
+    return { flags, count }
+  }
+
+  /** Reads `count` bytes of a region. @throws EINVAL out of bounds, and what the device says */
+  async read(region: number, offset: number, count: number): Promise<Uint8Array> {
+    const reply = await this.request(
+      wire.VFIO_USER_REGION_READ,
+      wire.VfioUserRegionAccess.encode({ offset, region, count }),
+    )
+    return reply.slice(wire.VfioUserRegionAccess.size)
+  }
+
+  /** Writes bytes to a region, and waits until the device has taken them. */
+  async write(region: number, offset: number, bytes: Uint8Array): Promise<void> {
+    await this.request(wire.VFIO_USER_REGION_WRITE, encodeWrite(region, offset, bytes))
+  }
+
+  /** Writes bytes to a region without an answer; a later read finds them written. */
+  post(region: number, offset: number, bytes: Uint8Array): void {
+    this.#send(
+      wire.VFIO_USER_REGION_WRITE,
+      wire.VFIO_USER_F_NO_REPLY,
+      encodeWrite(region, offset, bytes),
+      [],
+    )
+  }
+
+  /** Reads a little-endian register of 1, 2 or 4 bytes. */
+  async readRegister(region: number, offset: number, width: 1 | 2 | 4): Promise<number> {
+    const bytes = await this.read(region, offset, width)
+    return Buffer.from(bytes).readUIntLE(0, width)
+  }
+
+  async writeRegister(
+    region: number,
+    offset: number,
+    value: number,
+    width: 1 | 2 | 4,
+  ): Promise<void> {
+    const bytes = Buffer.alloc(width)
+    bytes.writeUIntLE(value, 0, width)
+    await this.write(region, offset, bytes)
+  }
+
+  /**
+   * Allocates memory and maps it for the device.
+   *
+   * @param iova where the device finds it; page aligned, like `size`
+   * @throws what the server says of the map: EINVAL, EEXIST, ENOSPC
+   */
+  async map(iova: number, size: number): Promise<ClientMemory> {
+    const fd = createMemfd('mdevkit-client', size)
+    let mapping: Mapping | undefined
+    try {
+      mapping = this.#arena.map(fd, 0, size, true)
+      const flags = wire.VFIO_USER_F_DMA_REGION_READ | wire.VFIO_USER_F_DMA_REGION_WRITE
+      const request = wire.VfioUserDmaMap.encode({
+        argsz: wire.VfioUserDmaMap.size,
+        flags,
+        addr: iova,
+        size,
+      })
+      await this.request(wire.VFIO_USER_DMA_MAP, request, [fd])
+    } catch (error) {
+      mapping?.unmap()
+      throw error
+    } finally {
+      closeFd(fd)
+    }
+    const { bytes } = mapping
+    return {
+      iova,
+      bytes,
+      unmap: async () => {
+        const argsz = wire.VfioUserDmaUnmap.size
+        await this.request(
+          wire.VFIO_USER_DMA_UNMAP,
+          wire.VfioUserDmaUnmap.encode({ argsz, addr: iova, size }),
+        )
+        mapping.unmap()
+      },
+    }
+  }
+
+  /**
+   * Connects vectors of an irq index to this process.
+   *
+   * @param index VFIO_PCI_*_IRQ_INDEX
+   * @param count how many vectors, from 0 on
+   */
+  async interrupts(index: number, count = 1): Promise<ClientInterrupts> {
+    const interrupts = new ClientInterrupts(this, this.#reactor, index, count)
+    this.#interrupts.add(interrupts)
+    await interrupts.connect(this.#capabilities.max_msg_fds)
+    return interrupts
+  }
+
+  /** Puts the device back into its power-on state. */
+  async reset(): Promise<void> {
+    await this.request(wire.VFIO_USER_DEVICE_RESET, new Uint8Array(0))
+  }
+
+  /**
+   * Sends any command and waits for its answer.
+   *
+   * @param fds stay the caller's
+   * @returns the reply's payload
+   * @throws the errno of a refusal · ETIMEDOUT, ECONNRESET
+   */
+  async request(
+    command: number,
+    payload: Uint8Array,
+    fds: readonly number[] = [],
+  ): Promise<Uint8Array> {
+    const reply = await this.exchange(command, payload, fds)
+    if (reply.errno !== 0) {
+      throw new ErrnoError(
+        errnoCode(reply.errno),
+        `vfio-user command ${command}: refused by the server`,
+      )
+    }
+    return reply.payload
+  }
+
+  /** As {@link request}, but a refusal is a reply too. */
+  async exchange(
+    command: number,
+    payload: Uint8Array,
+    fds: readonly number[] = [],
+  ): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      if (this.#ended !== undefined) {
+        reject(this.#ended)
+        return
+      }
+      const id = this.#send(command, 0, payload, fds)
+      const timer = setTimeout(() => {
+        this.#end(
+          new ErrnoError(
+            'ETIMEDOUT',
+            `vfio-user command ${command}: no answer in ${this.#timeoutMs} ms`,
+          ),
+        )
+      }, this.#timeoutMs)
+      this.#pending.set(id, { command, resolve, reject, timer })
+    })
+  }
+
+  /** Closes the connection; the device goes back to its power-on state. Idempotent. */
+  detach(): void {
+    this.#end(new ErrnoError('ECONNRESET', 'vfio-user client: detached'))
+  }
+
+  #send(command: number, flags: number, payload: Uint8Array, fds: readonly number[]): number {
+    const id = this.#nextId
+    this.#nextId = (id + 1) & 0xffff
+    const size = HEADER + payload.length
+    if (size > this.#outbox.bytes.length) throw new ErrnoError('EINVAL', `message of ${size} bytes`)
+    const header = this.#header.aim(this.#outbox.view)
+    header.msg_id = id
+    header.command = command
+    header.size = size
+    header.flags = flags
+    header.error = 0
+    this.#outbox.bytes.set(payload, HEADER)
+    if (this.#ended !== undefined) throw this.#ended
+    if (this.#backlog.length > 0) {
+      // Fds cannot wait: they may be closed by their owner meanwhile.
+      if (fds.length > 0) throw new ErrnoError('EAGAIN', 'the server does not read')
+      this.#backlog.push(this.#outbox.bytes.slice(0, size))
+      return id
+    }
+    const sent = Math.max(0, this.#outbox.send(this.#fd, size, fds))
+    if (sent < size) {
+      this.#backlog.push(this.#outbox.bytes.slice(sent, size))
+      this.#watch.interest = EPOLLIN | EPOLLOUT
+    }
+    return id
+  }
+
+  #onReady(events: number): void {
+    try {
+      if ((events & EPOLLOUT) !== 0) this.#sendBacklog()
+      if (this.#reader.receive(this.#fd) === 'end') {
+        this.#end(new ErrnoError('ECONNRESET', 'vfio-user server: closed the connection'))
+      }
+    } catch (error) {
+      const code = error instanceof ErrnoError ? error.code : 'EIO'
+      this.#end(new ErrnoError(code, 'vfio-user server: the connection broke', { cause: error }))
+    }
+  }
+
+  #sendBacklog(): void {
+    for (let first = this.#backlog[0]; first !== undefined; first = this.#backlog[0]) {
+      const sent = sendBytes(this.#fd, first)
+      if (sent === WOULD_BLOCK) return
+      if (sent < first.length) {
+        this.#backlog[0] = first.subarray(sent)
+        return
+      }
+      this.#backlog.shift()
+    }
+    this.#watch.interest = EPOLLIN
+  }
+
+  #onMessage(message: Message): boolean {
+    if ((message.flags & wire.VFIO_USER_F_TYPE_MASK) !== wire.VFIO_USER_F_TYPE_REPLY) return true
+    const pending = this.#pending.get(message.id)
+    if (pending === undefined || pending.command !== message.command) {
+      throw new ErrnoError('EPROTO', `reply ${hex(message.id)} to nothing that was asked`)
+    }
+    this.#pending.delete(message.id)
+    clearTimeout(pending.timer)
+    const failed = (message.flags & wire.VFIO_USER_F_ERROR) !== 0
+    const errno = failed ? message.error || EIO : 0
+    pending.resolve({ errno, payload: message.payload() })
+    return true
+  }
+
+  #end(error: ErrnoError): void {
+    if (this.#ended !== undefined) return
+    this.#ended = error
+    this.#watch.close()
+    closeFd(this.#fd)
+    this.#reader.close()
+    for (const interrupts of this.#interrupts) interrupts.close(error)
+    for (const { reject, timer } of this.#pending.values()) {
+      clearTimeout(timer)
+      reject(error)
+    }
+    this.#pending.clear()
+  }
+}
+
+const EIO = 5
+
+function encodeWrite(region: number, offset: number, bytes: Uint8Array): Uint8Array {
+  const { size } = wire.VfioUserRegionAccess
+  const payload = new Uint8Array(size + bytes.length)
+  payload.set(wire.VfioUserRegionAccess.encode({ offset, region, count: bytes.length }))
+  payload.set(bytes, size)
+  return payload
+}
