@@ -5,10 +5,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { ErrnoError } from '../src/lib/errno.ts'
+import { shellLine } from '../src/lib/shell-line.ts'
 import { GuestConsole, type WaitOptions } from './console.ts'
 import { type InitramfsOptions, buildInitramfs } from './initramfs.ts'
 import { type Leashed, spawnLeashed } from './leash.ts'
-import { type Machine, qemuArguments, shellQuote } from './qemu-arguments.ts'
+import { type Machine, qemuArguments } from './qemu-arguments.ts'
 import { Qmp, type QmpEvent } from './qmp.ts'
 import { type RunResult, SHELL_READY, runInShell, shellInit } from './shell.ts'
 
@@ -78,7 +79,7 @@ export class Guest implements AsyncDisposable {
       const { qemu, kernel } = options.assets
       const argv = [...qemu.argv, ...qemuArguments({ ...files, kernel }, options)]
       const settings = Object.entries(qemu.env).map(([name, value]) => `${name}=${value}`)
-      const commandLine = [...settings, ...argv].map(shellQuote).join(' ')
+      const commandLine = shellLine([...settings, ...argv])
       guest = new Guest(
         await spawnLeashed(argv, { env: qemu.env, directory }),
         commandLine,

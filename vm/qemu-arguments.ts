@@ -54,8 +54,3 @@ export function qemuArguments(files: MachineFiles, machine: Machine): string[] {
   ]
   return groups.flat()
 }
-
-/** A word as a shell would have to be given it. */
-export function shellQuote(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`
-}

@@ -5,7 +5,7 @@ import { cloudHypervisorArguments, qemuArguments } from '../host/vmm-arguments.t
 import { createLogger } from '../lib/log.ts'
 import { freshUuid } from '../lib/uuid.ts'
 import type { MdevDevice } from '../mdev/mdev.ts'
-import { shellLine } from './shell.ts'
+import { shellLine } from '../lib/shell-line.ts'
 
 export interface RunOptions {
   readonly type?: string

@@ -3,10 +3,11 @@
  * working beside it.
  *
  * Idle costs nothing, busy pays no wake-up: after a message it polls up to 50 us, but only while that pays. Fixed polling
- * loses fivefold where client and host share a processor, so whether to poll is learnt from hits and misses.
+ * loses fivefold where client and host share a processor, so whether to poll is learnt: see spin-policy.ts.
  */
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT } from '../abi/epoll.ts'
 import { EpollSet, type LoopWatch, watchOnLoop } from './epoll.ts'
+import { SpinPolicy } from './spin-policy.ts'
 
 export { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT } from '../abi/epoll.ts'
 
@@ -24,11 +25,11 @@ const SPIN_MS = 0.05
 const TURN_MS = 1
 /** Polls between two looks at the clock: a poll costs 0.3 us, a look 0.05 us. */
 const POLLS_PER_LOOK = 4
-/** Misses in a row that turn polling off. */
-const MAX_MISSES = 2
-/** While off, one wake-up in so many tries again; doubled by each failed try up to the maximum. */
-const MIN_PROBE_INTERVAL = 16
-const MAX_PROBE_INTERVAL = 256
+/**
+ * A pause of this length between two polls means that somebody else had the processor: if a message is there after it, its
+ * sender did. In ms; a poll that finds nothing takes 0.0003.
+ */
+const PREEMPTED_MS = 0.015
 /** Wake-ups in a row that may go straight to the last ready fd before the whole set is looked at. */
 const MAX_DIRECT = 8
 
@@ -38,50 +39,20 @@ interface Slot extends Watch {
   readonly onReady: (events: number) => void
 }
 
-/** Decides whether polling after a message pays, from whether it did. */
-export class SpinPolicy {
-  #spinning = true
-  #misses = 0
-  #wakeUps = 0
-  #probeInterval = MIN_PROBE_INTERVAL
-
-  /** To be asked once a wake-up: whether to poll this time. */
-  shouldSpin(): boolean {
-    if (this.#spinning) return true
-    return ++this.#wakeUps % this.#probeInterval === 0
-  }
-
-  /** Polling found something. */
-  hit(): void {
-    this.#spinning = true
-    this.#misses = 0
-    this.#probeInterval = MIN_PROBE_INTERVAL
-  }
-
-  /** Polling ended with nothing found. */
-  miss(): void {
-    if (this.#spinning) {
-      if (++this.#misses >= MAX_MISSES) {
-        this.#spinning = false
-        this.#wakeUps = 0
-      }
-    } else {
-      this.#probeInterval = Math.min(this.#probeInterval * 2, MAX_PROBE_INTERVAL)
-      this.#wakeUps = 0
-    }
-  }
-}
-
 export class Reactor {
   readonly #set: EpollSet
   readonly #loop: LoopWatch
   readonly #spin = new SpinPolicy()
   readonly #slots: (Slot | undefined)[] = []
   readonly #free: number[] = []
+  /** Indices that become free when the events at hand are done: some of these may be for them. */
+  readonly #closed: number[] = []
+  #dispatching = false
   #watched = 0
   #last: Slot | undefined
   #direct = 0
   #running = false
+  #continuing = false
 
   /** @param watch how the event loop waits for the set; chosen by what the node binary offers unless given */
   constructor(watch: (set: EpollSet, onReady: () => void) => LoopWatch = watchOnLoop) {
@@ -94,11 +65,13 @@ export class Reactor {
    *
    * @param fd       stays the caller's, who closes the watch before the fd
    * @param interest EPOLLIN, EPOLLOUT, or both
-   * @param onReady  called with the events while they last; takes a bounded amount of work and returns. What it throws
-   *                 is a bug, and surfaces as an uncaught exception
+   * @param onReady  called with the events while they last, and now and then with EPOLLIN when there is nothing to read,
+   *                 so it must not block; takes a bounded amount of work and returns. What it throws is a bug, and
+   *                 surfaces as an uncaught exception
+   * @throws EEXIST watched already · EPERM a file that is always ready · EBADF
    */
   watch(fd: number, interest: number, onReady: (events: number) => void): Watch {
-    const index = this.#free.pop() ?? this.#slots.length
+    const index = this.#free.at(-1) ?? this.#slots.length
     const set = this.#set
     let current = interest
     let open = true
@@ -111,8 +84,8 @@ export class Reactor {
       },
       set interest(value) {
         if (!open || value === current) return
-        current = value
         set.modify(fd, value, index)
+        current = value
       },
       close: () => {
         if (!open) return
@@ -122,6 +95,7 @@ export class Reactor {
       },
     }
     set.add(fd, interest, index)
+    this.#free.pop()
     this.#slots[index] = slot
     if (this.#watched++ === 0) this.#loop.start()
     return slot
@@ -129,7 +103,7 @@ export class Reactor {
 
   #forget(slot: Slot): void {
     this.#slots[slot.index] = undefined
-    this.#free.push(slot.index)
+    ;(this.#dispatching ? this.#closed : this.#free).push(slot.index)
     if (this.#last === slot) this.#last = undefined
     if (--this.#watched === 0) this.#loop.stop()
   }
@@ -151,6 +125,7 @@ export class Reactor {
   }
 
   #serve(): void {
+    const began = performance.now()
     // Nearly always the fd that was ready last is the one that is ready now: its handler finds out cheaper than a look
     // at the whole set. It will be looked at soon enough: the loop calls again at once while anything is left.
     if (this.#last !== undefined && this.#last.interest === EPOLLIN && this.#direct < MAX_DIRECT) {
@@ -158,48 +133,77 @@ export class Reactor {
       this.#last.onReady(EPOLLIN)
     } else {
       this.#direct = 0
-      if (this.#dispatch() === 0) return
     }
-    if (!this.#spin.shouldSpin()) return
-
-    const began = performance.now()
-    let idleSince = began
-    let found = false
     for (;;) {
-      let events = 0
-      for (let i = 0; i < POLLS_PER_LOOK && events === 0; i++) events = this.#dispatch()
-      if (this.#watched === 0) return
-      const now = performance.now()
-      if (events > 0) {
-        if (!found) this.#spin.hit()
-        found = true
-        idleSince = now
-      } else if (now - idleSince >= SPIN_MS) {
-        this.#spin.miss()
-        return
+      // What came meanwhile costs one look, which is cheaper than a way through the event loop; and it proves nothing.
+      for (let count = this.#set.poll(); count > 0; count = this.#set.poll()) {
+        this.#handle(count)
+        if (performance.now() - began >= TURN_MS) {
+          this.#continueSoon()
+          return
+        }
       }
-      if (now - began >= TURN_MS) {
-        // Timers and promises first; then go on polling instead of sleeping into a wake-up.
-        if (found) setImmediate(this.#again)
-        return
-      }
+      if (this.#watched === 0 || !this.#spin.shouldSpin()) return
+      const count = this.#pollFor(began)
+      if (count === 0) return
+      this.#handle(count)
     }
   }
 
-  readonly #again = (): void => {
+  /** Polls while that may pay. @returns how many events there are; 0: give way to the event loop */
+  #pollFor(turnBegan: number): number {
+    const began = performance.now()
+    for (let looked = began; ;) {
+      let count = 0
+      for (let i = 0; i < POLLS_PER_LOOK && count <= 0; i++) count = this.#set.poll()
+      const now = performance.now()
+      if (count > 0) {
+        if (now - looked < PREEMPTED_MS) this.#spin.gain()
+        else this.#spin.lose((now - began) * 1000)
+        return count
+      }
+      if (now - began >= SPIN_MS) {
+        this.#spin.lose((now - began) * 1000)
+        return 0
+      }
+      if (now - turnBegan >= TURN_MS) {
+        this.#continueSoon() // timers and promises first, then on with it instead of sleeping into a wake-up
+        return 0
+      }
+      looked = now
+    }
+  }
+
+  /** At most one more turn per round of the event loop, however many have asked: else they add up, round by round. */
+  #continueSoon(): void {
+    if (this.#continuing) return
+    this.#continuing = true
+    setImmediate(this.#continue)
+  }
+
+  readonly #continue = (): void => {
+    this.#continuing = false
     if (this.#watched > 0) this.#turn()
   }
 
-  #dispatch(): number {
-    const count = this.#set.poll()
+  /** Calls the handlers of the `count` events at hand. @throws what they threw, after all of them */
+  #handle(count: number): void {
+    let errors: unknown[] | undefined
+    this.#dispatching = true
     for (let i = 0; i < count; i++) {
       const slot = this.#slots[this.#set.dataOf(i)]
       if (slot === undefined) continue // closed by the handler of an earlier event
       const events = this.#set.eventsOf(i)
       this.#last = count === 1 && events === EPOLLIN ? slot : undefined
-      slot.onReady(events)
+      try {
+        slot.onReady(events)
+      } catch (error) {
+        ;(errors ??= []).push(error) // the others still get theirs: an edge is not reported again
+      }
     }
-    return count
+    this.#dispatching = false
+    if (this.#closed.length > 0) this.#free.push(...this.#closed.splice(0))
+    if (errors !== undefined) throw errors.length === 1 ? errors[0] : new AggregateError(errors)
   }
 }
 

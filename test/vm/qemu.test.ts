@@ -1,7 +1,7 @@
 /** Which versions of QEMU will do, and how its command line is written. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { qemuArguments, shellQuote } from '../../vm/qemu-arguments.ts'
+import { qemuArguments } from '../../vm/qemu-arguments.ts'
 import { parseQemuVersion, recentEnough } from '../../vm/qemu.ts'
 
 test('parseQemuVersion() reads the first line of --version', () => {
@@ -43,10 +43,4 @@ test('qemuArguments() shares the memory and puts devices last', () => {
   const own = qemuArguments(files, { sharedMemory: false, machine: 'pc', devices: ['-S'] })
   assert.equal(own[own.indexOf('-machine') + 1], 'pc')
   assert.equal(own.at(-1), '-S')
-})
-
-test('shellQuote() leaves plain words and quotes all others', () => {
-  assert.equal(shellQuote('-m=256M,x:y/z'), '-m=256M,x:y/z')
-  assert.equal(shellQuote('{"a": "it\'s"}'), `'{"a": "it'\\''s"}'`)
-  assert.equal(shellQuote(''), "''")
 })
