@@ -11,7 +11,7 @@ export const scratchpad = defineDriver({
       0,
       { kind: 'mem32', size: 4096 },
       {
-        read: (offset, width) => words.getUint32(offset & ~3, true) >>> (8 * (offset & 3)),
+        read: (offset) => words.getUint32(offset & ~3, true) >>> (8 * (offset & 3)),
         write(offset, value, width) {
           for (let i = 0; i < width; i++) words.setUint8(offset + i, value >>> (8 * i))
         },
