@@ -12,6 +12,7 @@ const program = new Command('mdevkit')
   .description('Mediated devices in user space, served to virtual machines over vfio-user.')
   .version(packageVersion())
   .exitOverride()
+  .configureOutput({ outputError: (text, write) => write(`mdevkit: ${oneLine(text)}\n`) })
 
 program
   .command('run')
@@ -35,6 +36,21 @@ function packageVersion(): string {
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
 }
 
+/** With an errno and a message; what was thrown without an errno is a bug, and by the wire's rule EIO. */
+function describeFailure(error: unknown): string {
+  const text = describeError(error)
+  if (error instanceof Error) return 'code' in error ? text : `EIO: ${error.name}: ${text}`
+  return `EIO: ${text}`
+}
+
+/** A refusal is one line, whoever worded it. */
+function oneLine(text: string): string {
+  return text
+    .replace(/^error: /, '')
+    .trim()
+    .replaceAll(/\s*\n\s*/g, ' ')
+}
+
 try {
   await program.parseAsync()
 } catch (error) {
@@ -42,7 +58,7 @@ try {
     process.exitCode = error.exitCode === 0 ? 0 : USAGE // commander has said what is wrong
   } else {
     const name = program.args[0] === undefined ? 'mdevkit' : `mdevkit ${program.args[0]}`
-    process.stderr.write(`${name}: ${describeError(error)}\n`)
+    process.stderr.write(`${name}: ${oneLine(describeFailure(error))}\n`)
     process.exitCode = REFUSED
   }
 }

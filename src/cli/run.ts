@@ -1,11 +1,13 @@
 /** `mdevkit run`: one parent and one mdev in the foreground, until Ctrl-C. */
+import { inspect } from 'node:util'
 import { loadDriver } from '../host/driver-loader.ts'
 import { Host } from '../host/host.ts'
 import { cloudHypervisorArguments, qemuArguments } from '../host/vmm-arguments.ts'
 import { createLogger } from '../lib/log.ts'
 import { freshUuid } from '../lib/uuid.ts'
-import type { MdevDevice } from '../mdev/mdev.ts'
 import { shellLine } from '../lib/shell-line.ts'
+
+type Mdev = Awaited<ReturnType<Host['create']>>
 
 export interface RunOptions {
   readonly type?: string
@@ -30,6 +32,9 @@ export async function run(specifier: string, options: RunOptions): Promise<void>
     const mdev = await host.create(typeName, options.uuid ?? freshUuid(), options.set)
     process.stdout.write(options.json === true ? asJson(host, mdev) : asText(host, mdev))
     await ended
+  } catch (error) {
+    log.debug(inspect(error)) // whence it came; what it is is told by who called
+    throw error
   } finally {
     host.close()
   }
@@ -46,7 +51,7 @@ function endOfRun(): Promise<void> {
   return ended
 }
 
-function asJson(host: Host, mdev: MdevDevice): string {
+function asJson(host: Host, mdev: Mdev): string {
   const socket = host.socketOf(mdev)
   const report = {
     uuid: mdev.uuid,
@@ -60,7 +65,7 @@ function asJson(host: Host, mdev: MdevDevice): string {
   return `${JSON.stringify(report)}\n`
 }
 
-function asText(host: Host, mdev: MdevDevice): string {
+function asText(host: Host, mdev: Mdev): string {
   const socket = host.socketOf(mdev)
   const { info } = host.parent.types.find(({ name }) => name === mdev.typeName) ?? {}
   const rows = {

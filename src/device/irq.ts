@@ -69,7 +69,7 @@ export abstract class IrqIndex {
     )
   }
 
-  /** @throws ENOTTY where the index cannot be masked · EINVAL beyond its vectors */
+  /** @throws EINVAL the index cannot be masked, or beyond its vectors */
   mask(start: number, count: number): void {
     this.#checkMaskable(start, count)
     for (let vector = start; vector < start + count; vector++) this.setMasked(vector, true)

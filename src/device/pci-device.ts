@@ -17,10 +17,23 @@ import type { BarInfo, Registers } from './registers.ts'
 
 const READ_WRITE = vfio.VFIO_REGION_INFO_FLAG_READ | vfio.VFIO_REGION_INFO_FLAG_WRITE
 const MIN_ROM = 2048
+/** PCI 3.0, 6.2.5.2. */
+const MAX_ROM = 16 * 1024 * 1024
 const INTERRUPT_PIN_A = 1
 const MSIX_BAR = 4
 const MSI_COUNTS = [1, 2, 4, 8, 16, 32]
 const MAX_MSIX = 2048
+/** By width: half the address space, and what still is a number in bytes. */
+const MAX_BAR = { io: 2 ** 31, mem32: 2 ** 31, mem64: 2 ** 52 }
+/** The width of each field; vendor 0xffff is what an empty slot reads as. */
+const IDENTITY_MAX = {
+  vendor: 0xfffe,
+  device: 0xffff,
+  class: 0xff_ffff,
+  revision: 0xff,
+  subsystemVendor: 0xffff,
+  subsystem: 0xffff,
+} as const satisfies Record<keyof PciIdentity, number>
 
 export class PciDevice implements PciFunction, Device {
   readonly flags = vfio.VFIO_DEVICE_FLAGS_RESET | vfio.VFIO_DEVICE_FLAGS_PCI
@@ -28,6 +41,7 @@ export class PciDevice implements PciFunction, Device {
   readonly irqs: IrqIndex[]
   readonly #identity: PciIdentity
   readonly #upperHalves = new Set<number>()
+  readonly #capabilities = new Set<string>()
   readonly #config: ConfigSpace
   #intx: IntxIrq
   #msix: MsixTable | undefined
@@ -36,7 +50,9 @@ export class PciDevice implements PciFunction, Device {
   readonly #resetSteps: (() => void)[] = []
   #sealed = false
 
+  /** @throws EINVAL an id that does not fit its register */
   constructor(identity: PciIdentity) {
+    checkIdentity(identity)
     this.#identity = identity
     this.#config = new ConfigSpace(pci.PCI_CFG_SPACE_SIZE)
     this.#intx = new IntxIrq(0)
@@ -101,11 +117,15 @@ export class PciDevice implements PciFunction, Device {
       throw new ErrnoError('EEXIST', `bar ${index}: taken already`)
     }
     const least = kind === 'io' ? 4 : 16
-    if (!isPowerOfTwo(size) || size < least || (!wide && size > 2 ** 31)) {
+    const most = MAX_BAR[kind]
+    if (!isPowerOfTwo(size) || size < least || size > most) {
       throw new ErrnoError(
         'EINVAL',
-        `bar ${index}: size ${hex(size)} is no power of two from ${least} on`,
+        `bar ${index}: size ${hex(size)} is no power of two from ${hex(least)} to ${hex(most)}`,
       )
+    }
+    if (kind === 'io' && prefetchable) {
+      throw new ErrnoError('EINVAL', `bar ${index}: I/O space cannot be prefetchable`)
     }
     const register = pci.PCI_BASE_ADDRESS_0 + 4 * index
     const type =
@@ -122,6 +142,12 @@ export class PciDevice implements PciFunction, Device {
 
   rom(content: Uint8Array): void {
     this.#mustBeOpen()
+    if (this.#isTaken(vfio.VFIO_PCI_ROM_REGION_INDEX)) {
+      throw new ErrnoError('EEXIST', 'rom: there already')
+    }
+    if (content.length > MAX_ROM) {
+      throw new ErrnoError('EINVAL', `rom: ${content.length} bytes, ${MAX_ROM} are the most`)
+    }
     const size = Math.max(MIN_ROM, 2 ** Math.ceil(Math.log2(content.length)))
     const bytes = new Uint8Array(size).fill(0xff)
     bytes.set(content)
@@ -137,13 +163,15 @@ export class PciDevice implements PciFunction, Device {
 
   powerManagement(): void {
     this.#mustBeOpen()
+    this.#mustBeOnly('power management')
     this.#resetSteps.push(addPowerManagement(this.#config, () => this.reset('flr')))
   }
 
   express(): void {
     this.#mustBeOpen()
-    this.#config.grow(pci.PCI_CFG_SPACE_EXP_SIZE)
+    this.#mustBeOnly('express')
     addExpress(this.#config, () => this.reset('flr'))
+    this.#config.grow(pci.PCI_CFG_SPACE_EXP_SIZE)
   }
 
   vendorCapability(body: Uint8Array): void {
@@ -221,6 +249,12 @@ export class PciDevice implements PciFunction, Device {
       throw new ErrnoError('EEXIST', `irq index ${irqIndex}: there already`)
   }
 
+  #mustBeOnly(capability: string): void {
+    if (this.#capabilities.has(capability))
+      throw new ErrnoError('EEXIST', `${capability}: there already`)
+    this.#capabilities.add(capability)
+  }
+
   #mustBeOpen(): void {
     if (this.#sealed) throw new ErrnoError('EBUSY', 'pci function: fixed since probe returned')
   }
@@ -244,6 +278,15 @@ const STATUS_ERRORS =
   pci.PCI_STATUS_SIG_SYSTEM_ERROR |
   pci.PCI_STATUS_DETECTED_PARITY
 
+function checkIdentity(identity: PciIdentity): void {
+  for (const [field, most] of Object.entries(IDENTITY_MAX)) {
+    const value = identity[field as keyof PciIdentity] ?? 0
+    if (!Number.isInteger(value) || value < 0 || value > most) {
+      throw new ErrnoError('EINVAL', `pci ${field} ${hex(value)}: not from 0 to ${hex(most)}`)
+    }
+  }
+}
+
 function isPowerOfTwo(value: number): boolean {
-  return Number.isInteger(Math.log2(value)) && value >= 1
+  return 2 ** Math.round(Math.log2(value)) === value // the logarithm alone rounds neighbours of big powers to whole numbers
 }

@@ -34,10 +34,10 @@ export interface PciFunction {
    * Backs a BAR with registers.
    *
    * @param index 0 to 5; a 64-bit BAR takes the next index too
-   * @throws EEXIST the index is taken · EINVAL a size that is no power of two, an index out of range
+   * @throws EEXIST the index is taken · EINVAL a size that is no power of two, an index out of range, prefetchable I/O
    */
   bar(index: number, info: BarInfo, registers: Registers): void
-  /** Adds an expansion ROM; padded with 0xff to a power of two. */
+  /** Adds an expansion ROM; padded with 0xff to a power of two. @throws EEXIST a second one · EINVAL beyond 16 MiB */
   rom(content: Uint8Array): void
   /** Adds PCI power management; going from D3hot to D0 resets the device. */
   powerManagement(): void

@@ -18,9 +18,17 @@ export const load: LoadHook = async (url, context, next) => {
   if (!TYPESCRIPT.test(url)) return next(url, context)
   const source = await readFile(fileURLToPath(url), 'utf8')
   // Stripping leaves every character where it was, so stack traces need no source map.
-  return {
-    format: 'module',
-    source: swc.transformSync(source, { mode: 'strip-only' }).code,
-    shortCircuit: true,
+  return { format: 'module', source: strip(source, url), shortCircuit: true }
+}
+
+/** @throws SyntaxError what is no TypeScript, or cannot be stripped: enums, namespaces, parameter properties */
+function strip(source: string, url: string): string {
+  try {
+    return swc.transformSync(source, { mode: 'strip-only' }).code
+  } catch (error) {
+    const { message, startLine } = error as { message?: string; startLine?: number } // what swc throws is no Error
+    throw new SyntaxError(`${message ?? 'no TypeScript'} (${url}:${startLine ?? 1})`, {
+      cause: error,
+    })
   }
 }

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs'
 import { register } from 'node:module'
 import { extname, isAbsolute, resolve, sep } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { ErrnoError } from '../lib/errno.ts'
+import { describeError, ErrnoError } from '../lib/errno.ts'
 import { checkDriver, type Driver } from '../mdev/driver.ts'
 
 const SHIPPED = fileURLToPath(new URL('../../drivers', import.meta.url))
@@ -31,9 +31,11 @@ export async function loadDriver(specifier: string): Promise<Driver> {
   try {
     module = (await import(pathToFileURL(file).href)) as Record<string, unknown>
   } catch (error) {
-    throw new ErrnoError('EINVAL', `driver ${specifier}: cannot be loaded: ${firstLine(error)}`, {
-      cause: error,
-    })
+    throw new ErrnoError(
+      'EINVAL',
+      `driver ${specifier}: cannot be loaded: ${whatAndWhere(error, file)}`,
+      { cause: error },
+    )
   }
   return driverOf(module, specifier)
 }
@@ -47,7 +49,7 @@ function shippedPath(name: string): string {
   if (!shipped.includes(name)) {
     throw new ErrnoError(
       'ENOENT',
-      `driver ${name}: not shipped (${shipped.join(', ')} are); for a module give its path, such as ./${name}.ts`,
+      `driver ${JSON.stringify(name)}: not shipped, unlike ${shipped.join(', ')}; for a module give its path, such as ./${name || 'driver'}.ts`,
     )
   }
   return resolve(SHIPPED, name, `${name}.js`)
@@ -97,7 +99,12 @@ function looksLikeDriver(value: unknown): value is Driver {
   )
 }
 
-function firstLine(error: unknown): string {
-  const text = error instanceof Error ? `${error.name}: ${error.message}` : String(error)
-  return text.split('\n', 1)[0] ?? text
+/** The first line of an error, and the place in `file` that it comes from, if it does not name one itself. */
+function whatAndWhere(error: unknown, file: string): string {
+  if (!(error instanceof Error)) return describeError(error)
+  const [what = ''] = `${error.name}: ${error.message}`.split('\n', 1)
+  const url = pathToFileURL(file).href
+  const at = what.includes(url) ? -1 : (error.stack?.indexOf(`${url}:`) ?? -1)
+  const line = at < 0 ? undefined : /^:\d+/.exec(error.stack?.slice(at + url.length) ?? '')?.[0]
+  return line === undefined ? what : `${what} (${url}${line})`
 }

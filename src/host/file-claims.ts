@@ -1,5 +1,5 @@
 /** Claims that hold on the whole machine: lock files below the run-time root, which end with their process. */
-import { mkdirSync, readdirSync, rmSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Claim, Claims } from '../mdev/claims.ts'
@@ -9,6 +9,10 @@ import { connectUnix } from '../os/unix-socket.ts'
 import { mdevDirectory, mdevSocket, prepareRoot } from './paths.ts'
 
 const LOCK = 'lock'
+/** Far more than others can take the directory away in a row; a link that leads nowhere is ENOENT for ever. */
+const MAX_ATTEMPTS = 1000
+/** What can be one part of a path. */
+const FILE_NAME = /^(?!\.\.?$)[^/\0]+$/
 
 export class FileClaims implements Claims {
   readonly #root: string
@@ -38,16 +42,14 @@ export class FileClaims implements Claims {
       }
       emptyDirectory(directory) // what a killed process has left
     } catch (error) {
-      lock.release()
+      claimOf(directory, lock, () => removeLock(directory)).release() // as we found it
       throw error
     }
-    return {
-      value: directory,
-      release() {
-        rmSync(directory, { recursive: true, force: true })
-        lock.release()
-      },
-    }
+    return claimOf(directory, lock, () => {
+      // The lock goes last: once it is unlinked, another process may take the UUID and make files of its own there.
+      emptyDirectory(directory)
+      removeLock(directory)
+    })
   }
 
   claimGroup(): Claim<number> {
@@ -56,8 +58,13 @@ export class FileClaims implements Claims {
 
   /**
    * Takes a name for a parent: `wanted`, or `wanted.1`, `wanted.2` … while that is another host's.
+   *
+   * @throws EINVAL it cannot be the name of a file
    */
   claimParent(wanted: string): Claim<string> {
+    if (!FILE_NAME.test(wanted)) {
+      throw new ErrnoError('EINVAL', `parent name ${JSON.stringify(wanted)}: not a file name`)
+    }
     return this.#claimFirst('hosts', (attempt) => (attempt === 0 ? wanted : `${wanted}.${attempt}`))
   }
 
@@ -68,41 +75,89 @@ export class FileClaims implements Claims {
       const file = `${value}.lock`
       const lock = lockIn(directory, file)
       if (lock === undefined) continue
-      return {
-        value,
-        release() {
-          rmSync(join(directory, file), { force: true })
-          lock.release()
-        },
-      }
+      return claimOf(value, lock, () => rmSync(join(directory, file), { force: true }))
     }
+  }
+}
+
+/** A claim that holds while `lock` does. `tidy` removes the lock's file, and runs first: the file may be another's later. */
+function claimOf<T>(value: T, lock: FileLock, tidy: () => void): Claim<T> {
+  let held = true
+  return {
+    value,
+    release() {
+      if (!held) return
+      held = false
+      try {
+        tidy()
+      } finally {
+        lock.release()
+      }
+    },
   }
 }
 
 /** Locks `directory`/`file`; both are made if need be. The directory may vanish at any moment with its last holder. */
 function lockIn(directory: string, file: string): FileLock | undefined {
-  for (;;) {
-    mkdirSync(directory, { recursive: true, mode: 0o700 })
+  for (let attempt = 1; ; attempt++) {
     try {
+      mkdirSync(directory, { recursive: true, mode: 0o700 })
       return tryLockFile(join(directory, file))
     } catch (error) {
-      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+      if (codeOf(error) !== 'ENOENT' || attempt === MAX_ATTEMPTS) throw error
     }
   }
 }
 
+/** Removes all but the lock. */
 function emptyDirectory(directory: string): void {
-  for (const name of readdirSync(directory)) {
+  for (const name of namesIn(directory)) {
     if (name !== LOCK) rmSync(join(directory, name), { recursive: true, force: true })
   }
 }
 
-/** Whether somebody listens at `path`; a socket file of a dead process refuses. */
+function namesIn(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory)
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return [] // somebody has tidied up by hand
+    throw error
+  }
+}
+
+/** Removes the lock, and the directory if that was all. */
+function removeLock(directory: string): void {
+  rmSync(join(directory, LOCK), { force: true })
+  try {
+    rmdirSync(directory)
+  } catch (error) {
+    if (!['ENOENT', 'ENOTEMPTY'].includes(codeOf(error) ?? '')) throw error
+  }
+}
+
+/**
+ * Whether somebody listens at `path`; a socket file of a dead process refuses.
+ *
+ * @throws what keeps us from knowing, such as EACCES and ENAMETOOLONG
+ */
 function isAnswered(path: string): boolean {
   try {
     closeFd(connectUnix(path))
     return true
   } catch (error) {
-    return error instanceof ErrnoError && error.code === 'EAGAIN' // a full backlog is somebody's
+    switch (codeOf(error)) {
+      case 'ENOENT':
+      case 'ECONNREFUSED':
+        return false
+      case 'EAGAIN': // a full backlog is somebody's
+      case 'EPROTOTYPE': // and so is a socket of another type
+        return true
+      default:
+        throw error
+    }
   }
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error ? String(error.code) : undefined
 }

@@ -13,6 +13,8 @@ import { createBuffers, Server } from '../vfio-user/server.ts'
 import { FileClaims } from './file-claims.ts'
 import { mdevDirectory, mdevSocket, runtimeRoot } from './paths.ts'
 
+const NIL_UUID = '00000000-0000-0000-0000-000000000000'
+
 export interface HostOptions {
   readonly driver: Driver
   readonly log: Logger
@@ -83,7 +85,7 @@ export class Host {
     uuid: string,
     attributes: Readonly<Record<string, string>> = {},
   ): Promise<MdevDevice> {
-    checkSocketPath(mdevSocket(mdevDirectory(this.root, uuid)))
+    checkSocketPath(mdevSocket(mdevDirectory(this.root, NIL_UUID))) // all are as long
     return this.parent.create(typeName, uuid, attributes)
   }
 

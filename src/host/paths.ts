@@ -1,6 +1,5 @@
 /** Where things are at run time. */
 import { lstatSync, mkdirSync } from 'node:fs'
-import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { ErrnoError } from '../lib/errno.ts'
 
@@ -8,10 +7,10 @@ import { ErrnoError } from '../lib/errno.ts'
 export function runtimeRoot(environment: NodeJS.ProcessEnv = process.env): string {
   const { MDEVKIT_ROOT: chosen, XDG_RUNTIME_DIR: userRuntime } = environment
   if (chosen !== undefined && chosen !== '') return chosen
-  const { uid } = userInfo()
+  const uid = ourUid()
   if (uid === 0) return '/run/mdevkit'
   if (userRuntime !== undefined && userRuntime !== '') return join(userRuntime, 'mdevkit')
-  return join(tmpdir(), `mdevkit-${uid}`)
+  return join('/tmp', `mdevkit-${uid}`)
 }
 
 /** The directory of one mdev: its socket, its lock, and what its driver puts there. */
@@ -27,14 +26,25 @@ export function mdevSocket(directory: string): string {
 /**
  * Makes the root, private to this user.
  *
- * @throws EACCES, EROFS, ENOTDIR · EPERM it is there and belongs to somebody else
+ * @throws EACCES, EROFS · EEXIST, ENOTDIR a file is in the way · EPERM it is there and belongs to somebody else, or
+ *         others may write to it
  */
 export function prepareRoot(root: string): void {
   mkdirSync(root, { recursive: true, mode: 0o700 })
-  const { uid } = userInfo()
+  const uid = ourUid()
   const stat = lstatSync(root)
   // Below /tmp anybody could have made it first, to look at what comes.
   if (!stat.isDirectory() || (stat.uid !== uid && uid !== 0)) {
     throw new ErrnoError('EPERM', `run-time root ${root}: not a directory of ours`)
   }
+  if ((stat.mode & WRITABLE_BY_OTHERS) !== 0) {
+    throw new ErrnoError('EPERM', `run-time root ${root}: others may write to it (chmod o-w)`)
+  }
+}
+
+const WRITABLE_BY_OTHERS = 0o002
+
+/** Not `userInfo()`, which throws where the user has no entry in the passwd file, as in many containers. */
+function ourUid(): number {
+  return process.geteuid?.() ?? -1
 }

@@ -3,7 +3,13 @@ import { Arena, PAGE_SIZE } from '../os/arena.ts'
 import { closeFd } from '../os/fd.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
-import { type Memory, openMemory, UnreachableMemory } from './memory.ts'
+import { Unwind } from '../lib/unwind.ts'
+import { fileIdentity, type Memory, openMemory, UnreachableMemory } from './memory.ts'
+
+/** Most bytes of one map, as libvfio-user has it. */
+const MAX_MAP_SIZE = 8 * 2 ** 40
+/** Most maps that keep their fd, so that no client uses up the fds of the process. */
+const MAX_KEPT_FDS = 256
 
 /** What a client maps. */
 export interface DmaMap {
@@ -21,6 +27,8 @@ export interface DmaMap {
 interface Entry extends DmaMap {
   readonly end: number
   readonly memory: Memory
+  /** Of the file that backs it. */
+  readonly identity: string | undefined
 }
 
 export class Container {
@@ -29,6 +37,7 @@ export class Container {
   /** Sorted by iova; they do not overlap. */
   readonly #entries: Entry[] = []
   #last: Entry | undefined
+  #keptFds = 0
 
   /** @param maxMaps most maps at a time */
   constructor(maxMaps: number) {
@@ -45,8 +54,8 @@ export class Container {
    *
    * The same map again changes nothing, as QEMU and libvfio-user have it.
    *
-   * @throws EINVAL unaligned, empty, wrapping, or beyond the file · EEXIST overlaps a map · ENOSPC too many maps ·
-   *         EACCES the file does not grant what is asked for
+   * @throws EINVAL unaligned, empty, wrapping, or beyond the file · EEXIST overlaps a map · ENOSPC too large, too many
+   *         maps · EACCES, EPERM the file does not grant what is asked for · EOPNOTSUPP a file of huge pages
    * @see vfio-user protocol, VFIO_USER_DMA_MAP
    */
   map(map: DmaMap): void {
@@ -57,20 +66,34 @@ export class Container {
       if (at === undefined && map.file !== undefined) closeFd(map.file.fd)
     }
     if (at === undefined) return
+    const { file } = map
+    const identity = file && fileIdentity(file.fd)
     const memory =
-      map.file === undefined
-        ? new UnreachableMemory()
-        : openMemory(this.#arena, { ...map, ...map.file })
-    this.#entries.splice(at, 0, { ...map, end: map.iova + map.size, memory })
+      file === undefined ? new UnreachableMemory() : openMemory(this.#arena, { ...map, ...file })
+    if (memory.keepsFd && ++this.#keptFds > MAX_KEPT_FDS) {
+      this.#close(memory)
+      throw new ErrnoError(
+        'ENOSPC',
+        `${describe(map)}: ${MAX_KEPT_FDS} maps by file I/O are the most`,
+      )
+    }
+    this.#entries.splice(at, 0, { ...map, end: map.iova + map.size, memory, identity })
+  }
+
+  #close(memory: Memory): void {
+    if (memory.keepsFd) this.#keptFds--
+    memory.close()
   }
 
   /** @throws EINVAL, EEXIST, ENOSPC @returns where it goes in the order; undefined when it is there already */
-  #placeFor({ iova, size, readable, writable, file }: DmaMap): number | undefined {
-    const what = `dma map ${hex(iova)}+${hex(size)}`
-    if (size === 0 || size % PAGE_SIZE !== 0 || iova % PAGE_SIZE !== 0) {
+  #placeFor(map: DmaMap): number | undefined {
+    const { iova, size, readable, writable, file } = map
+    const what = describe(map)
+    if (size <= 0 || iova < 0 || size % PAGE_SIZE !== 0 || iova % PAGE_SIZE !== 0) {
       throw new ErrnoError('EINVAL', `${what}: not whole pages`)
     }
     if (!Number.isSafeInteger(iova + size)) throw new ErrnoError('EINVAL', `${what}: wraps`)
+    if (size > MAX_MAP_SIZE) throw new ErrnoError('ENOSPC', `${what}: beyond 8 TiB`)
     const at = this.#indexAfter(iova)
     const before = this.#entries[at - 1]
     const same = before?.iova === iova && before.size === size
@@ -78,7 +101,8 @@ export class Container {
       same &&
       before.readable === readable &&
       before.writable === writable &&
-      before.file?.offset === file?.offset
+      before.file?.offset === file?.offset &&
+      before.identity === (file && fileIdentity(file.fd))
     ) {
       return undefined
     }
@@ -107,13 +131,14 @@ export class Container {
     }
     this.#entries.splice(at, 1)
     this.#last = undefined
-    entry.memory.close()
+    this.#close(entry.memory)
   }
 
   /** Takes all maps away. */
   unmapAll(): void {
     this.#last = undefined
-    for (const entry of this.#entries.splice(0)) entry.memory.close()
+    using undo = new Unwind() // each is closed, even after one that throws
+    for (const { memory } of this.#entries.splice(0)) undo.defer(() => this.#close(memory))
   }
 
   /** Copies client memory, across maps. @throws EFAULT not mapped · EACCES not readable */
@@ -129,7 +154,7 @@ export class Container {
   /** Client memory itself, inside one map that grants reading. @throws EFAULT, EACCES, EOPNOTSUPP */
   view(iova: number, length: number): Uint8Array {
     const entry = this.#find(iova, 'readable')
-    if (length > entry.end - iova)
+    if (!(length >= 0 && length <= entry.end - iova))
       throw new ErrnoError('EFAULT', `dma view ${hex(iova)}+${hex(length)}: crosses its map`)
     return entry.memory.view(iova - entry.iova, length)
   }
@@ -151,7 +176,7 @@ export class Container {
 
   #find(iova: number, right: 'readable' | 'writable'): Entry {
     let entry = this.#last
-    if (entry === undefined || iova < entry.iova || iova >= entry.end) {
+    if (entry === undefined || !(iova >= entry.iova && iova < entry.end)) {
       entry = this.#entries[this.#indexAfter(iova) - 1]
       if (entry === undefined || iova >= entry.end || !(iova >= 0)) {
         throw new ErrnoError('EFAULT', `dma at ${hex(iova)}: not mapped`)
@@ -174,4 +199,8 @@ export class Container {
     }
     return low
   }
+}
+
+function describe({ iova, size }: DmaMap): string {
+  return `dma map ${hex(iova)}+${hex(size)}`
 }

@@ -1,5 +1,5 @@
 /** The ways in which a client's memory can be reached: mapped, by file I/O, or not at all. */
-import { fstatSync, readSync, writeSync } from 'node:fs'
+import { type BigIntStats, fstatSync, readSync, writeSync } from 'node:fs'
 import * as abi from '../abi/memory.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { bytes, hex } from '../lib/format.ts'
@@ -9,13 +9,19 @@ import {
   closeFd,
   fdFlags,
   fileSeals,
+  isHugePageFile,
   O_ACCMODE,
+  O_APPEND,
+  O_DIRECT,
+  O_PATH,
   O_RDONLY,
   O_WRONLY,
 } from '../os/fd.ts'
 
 /** Memory behind one map; offsets and lengths are inside it, which the container has checked. */
 export interface Memory {
+  /** Whether the fd stays open until `close`. */
+  readonly keepsFd: boolean
   read(offset: number, target: Uint8Array): void
   write(offset: number, source: Uint8Array): void
   /** Without a copy. @throws EOPNOTSUPP where the memory is not mapped here in one piece */
@@ -37,7 +43,8 @@ export interface FileRange {
  * Makes `range` reachable: by mapping where the file cannot shrink under us, else by file I/O, because touching a
  * truncated mapping is SIGBUS, and SIGBUS ends the process.
  *
- * @throws EINVAL no regular file, unaligned, or shorter than the range · EACCES not opened for the access wanted
+ * @throws EINVAL no regular file, unaligned, or shorter than the range · EACCES not opened for the access wanted ·
+ *         EPERM sealed against writing · EOPNOTSUPP a file of huge pages · ENOSPC, ENOMEM no room to map it
  */
 export function openMemory(arena: Arena, range: FileRange): Memory {
   try {
@@ -63,10 +70,17 @@ function checkFile({ fd, offset, size, writable }: FileRange): void {
       `dma memory: ${hex(offset)}+${hex(size)} of a file of ${bytes(stat.size)}`,
     )
   }
-  const access = fdFlags(fd) & O_ACCMODE
-  if (access === O_WRONLY || (writable && access === O_RDONLY)) {
+  const flags = fdFlags(fd)
+  const access = flags & O_ACCMODE
+  if ((flags & O_PATH) !== 0 || access === O_WRONLY || (writable && access === O_RDONLY)) {
     throw new ErrnoError('EACCES', 'dma memory: the fd was not opened for this access')
   }
+}
+
+/** Names the file behind an fd for as long as somebody has it. */
+export function fileIdentity(fd: number): string {
+  const { dev, ino }: BigIntStats = fstatSync(fd, { bigint: true })
+  return `${dev}:${ino}`
 }
 
 function cannotShrink(fd: number): boolean {
@@ -79,6 +93,7 @@ function cannotShrink(fd: number): boolean {
 const PIECE = 2 ** 32
 
 class MappedMemory implements Memory {
+  readonly keepsFd = false
   readonly #pieces: Mapping[] = []
 
   constructor(arena: Arena, { fd, offset, size, writable }: FileRange) {
@@ -142,19 +157,35 @@ class MappedMemory implements Memory {
 }
 
 class FileMemory implements Memory {
+  readonly keepsFd = true
   readonly #range: FileRange
 
   constructor(range: FileRange) {
+    // Where O_APPEND is set, pwrite goes to the end of the file; O_DIRECT wants aligned buffers.
+    if ((fdFlags(range.fd) & (O_APPEND | O_DIRECT)) !== 0)
+      throw new ErrnoError('EINVAL', 'dma memory: the fd was opened with O_APPEND or O_DIRECT')
+    if (isHugePageFile(range.fd))
+      throw new ErrnoError('EOPNOTSUPP', 'dma memory: huge pages cannot be written by file I/O')
     this.#range = range
   }
 
   read(offset: number, target: Uint8Array): void {
-    const count = readSync(this.#range.fd, target, 0, target.length, this.#range.offset + offset)
-    if (count < target.length) target.fill(0, count) // the client has cut its file: its pages are gone, and read as zeros
+    const { fd, offset: start } = this.#range
+    for (let done = 0; done < target.length;) {
+      const count = readSync(fd, target, done, target.length - done, start + offset + done)
+      if (count === 0) {
+        target.fill(0, done) // the client has cut its file: its pages are gone, and read as zeros
+        return
+      }
+      done += count
+    }
   }
 
   write(offset: number, source: Uint8Array): void {
-    writeSync(this.#range.fd, source, 0, source.length, this.#range.offset + offset)
+    const { fd, offset: start } = this.#range
+    for (let done = 0; done < source.length;) {
+      done += writeSync(fd, source, done, source.length - done, start + offset + done)
+    }
   }
 
   view(): Uint8Array {
@@ -171,6 +202,8 @@ class FileMemory implements Memory {
 
 /** A range that the client declared without a file. */
 export class UnreachableMemory implements Memory {
+  readonly keepsFd = false
+
   read(): void {
     throw unreachable()
   }

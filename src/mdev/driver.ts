@@ -10,6 +10,7 @@ export interface TypeInfo {
   /** A pretty name, for people; the type's id unless given. */
   readonly name?: string
   readonly description?: string
+  readonly [own: string]: unknown
 }
 
 /** One mediated device, as its driver sees it. */
@@ -76,7 +77,7 @@ export function defineDriver<
 
 /** Whether `value` has the shape of a driver. @throws EINVAL it nearly has, saying what is wrong */
 export function checkDriver(value: unknown): void {
-  const driver = value as Partial<Driver>
+  const driver = (value ?? {}) as Partial<Driver>
   const name = String(driver.name)
   if (typeof driver.name !== 'string' || !NAME.test(name)) {
     throw new ErrnoError(
@@ -84,11 +85,13 @@ export function checkDriver(value: unknown): void {
       `driver name ${JSON.stringify(name)}: letters, digits, _ . - only`,
     )
   }
-  const ids = Object.keys(driver.types ?? {})
-  if (ids.length === 0) throw new ErrnoError('EINVAL', `driver ${name}: has no types`)
-  for (const id of ids) {
+  const types = Object.entries(driver.types ?? {})
+  if (types.length === 0) throw new ErrnoError('EINVAL', `driver ${name}: has no types`)
+  for (const [id, type] of types) {
     if (!NAME.test(id))
       throw new ErrnoError('EINVAL', `driver ${name}: bad type id ${JSON.stringify(id)}`)
+    if (typeof type !== 'object' || type === null)
+      throw new ErrnoError('EINVAL', `driver ${name}: type ${id} is no object`)
   }
   if (typeof driver.probe !== 'function')
     throw new ErrnoError('EINVAL', `driver ${name}: has no probe`)

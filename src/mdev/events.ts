@@ -1,5 +1,6 @@
 /** What happens to parents and mdevs, told to whoever listens, with the kernel's uevent actions where it has one. */
 import { EventEmitter } from 'node:events'
+import type { Logger } from '../lib/log.ts'
 import type { MdevDevice } from './mdev.ts'
 import type { Parent } from './parent.ts'
 
@@ -23,4 +24,20 @@ export type Events = EventEmitter<MdevEvents>
 
 export function createEvents(): Events {
   return new EventEmitter<MdevEvents>()
+}
+
+/** Tells listeners. One that throws is logged and stops nothing: what it was told of has happened already. */
+export function announce<K extends keyof MdevEvents>(
+  events: Events,
+  log: Logger,
+  event: K,
+  ...subject: MdevEvents[K]
+): void {
+  for (const listener of events.rawListeners(event)) {
+    try {
+      Reflect.apply(listener, events, subject)
+    } catch (error) {
+      log.error(`listener for ${event}`, error)
+    }
+  }
 }

@@ -7,7 +7,7 @@ import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import type { ValuesOf } from './attribute.ts'
 import type { DeviceOps, Driver, Mdev, TypeInfo } from './driver.ts'
-import type { Events } from './events.ts'
+import { announce, type Events } from './events.ts'
 import type { Group, GroupUser } from './group.ts'
 
 export type MdevState = 'creating' | 'active' | 'removing' | 'removed'
@@ -87,7 +87,7 @@ export class MdevDevice {
     try {
       return this.#ops?.status?.() ?? {}
     } catch (error) {
-      this.log.error('status', error)
+      this.log.error("driver's status", error)
       return {}
     }
   }
@@ -100,14 +100,14 @@ export class MdevDevice {
   async probe(driver: Driver): Promise<void> {
     const ops = await driver.probe(this.handle)
     if (this.#pci === undefined || typeof ops?.reset !== 'function') {
-      this.#quietly('remove', () => ops?.remove?.())
+      this.#quietly("driver's remove", () => ops?.remove?.())
       throw new ErrnoError(
         'EINVAL',
         `driver ${driver.name}: probe must call mdev.pci() and return { reset }`,
       )
     }
     this.#ops = ops
-    this.#pci.seal((why) => this.#quietly('reset', () => ops.reset(why)))
+    this.#pci.seal((why) => this.#quietly("driver's reset", () => ops.reset(why)))
   }
 
   /** The creation is complete. */
@@ -126,7 +126,7 @@ export class MdevDevice {
     const { device } = this
     this.group.open(user)
     this.#dma.memory = memory
-    this.#events.emit('attach', this)
+    announce(this.#events, this.log, 'attach', this)
     let open = true
     return {
       device,
@@ -137,7 +137,7 @@ export class MdevDevice {
         device.reset('disconnect')
         for (const irq of device.irqs) irq.disable()
         this.group.close(user)
-        this.#events.emit('detach', this)
+        announce(this.#events, this.log, 'detach', this)
       },
     }
   }
@@ -155,12 +155,12 @@ export class MdevDevice {
       throw new ErrnoError('EBUSY', `mdev ${this.uuid}: in use by ${user.description}`)
     }
     this.#become('removing')
-    user?.evict()
+    this.#quietly('evicting the client', () => user?.evict())
   }
 
-  /** The driver lets go; afterwards the mdev is no more. */
+  /** The driver, if it built anything, lets go; afterwards the mdev is no more. */
   finishRemoval(): void {
-    this.#quietly('remove', () => this.#ops?.remove?.())
+    this.#quietly("driver's remove", () => this.#ops?.remove?.())
     this.#become('removed')
   }
 
@@ -173,12 +173,12 @@ export class MdevDevice {
     return this.#pci
   }
 
-  /** A driver's mistake in a call that cannot be refused is logged and goes no further. */
+  /** A mistake of others in a call that cannot be refused is logged and goes no further. */
   #quietly(what: string, call: () => void): void {
     try {
       call()
     } catch (error) {
-      this.log.error(`driver's ${what}`, error)
+      this.log.error(what, error)
     }
   }
 

@@ -6,7 +6,7 @@ import { parseUuid } from '../lib/uuid.ts'
 import { parseAttributes } from './attribute.ts'
 import type { Claims } from './claims.ts'
 import type { Driver, TypeInfo } from './driver.ts'
-import type { Events } from './events.ts'
+import { announce, type Events } from './events.ts'
 import { Group } from './group.ts'
 import { MdevDevice } from './mdev.ts'
 
@@ -60,7 +60,7 @@ export class Parent {
     this.name = options.name
     this.driver = options.driver
     this.#options = options
-    options.events.emit('registered', this)
+    announce(options.events, options.log, 'registered', this)
   }
 
   get mdevs(): readonly MdevDevice[] {
@@ -120,21 +120,25 @@ export class Parent {
         events,
       })
       this.#mdevs.set(name, { mdev, release: undo })
-      events.emit('add', mdev)
       undo.defer(() => {
         this.#mdevs.delete(name)
-        events.emit('remove', mdev)
+        announce(events, log, 'remove', mdev)
       })
-      await mdev.probe(this.driver)
+      announce(events, log, 'add', mdev)
       undo.defer(() => mdev.finishRemoval())
+      await mdev.probe(this.driver)
       this.#mustBeRegistered() // probe may have taken its time
       const exposure = bus.expose(mdev)
       undo.defer(() => exposure.close())
       mdev.activate()
-      events.emit('bind', mdev)
+      announce(events, log, 'bind', mdev)
       return mdev
     } catch (error) {
-      undo[Symbol.dispose]()
+      try {
+        undo[Symbol.dispose]()
+      } catch (failure) {
+        log.error(`mdev ${name}: undoing its creation`, failure)
+      }
       throw error
     }
   }
@@ -148,19 +152,29 @@ export class Parent {
   remove(uuid: string, { force = false }: { readonly force?: boolean } = {}): void {
     const { mdev, release } = this.#borne(uuid)
     mdev.beginRemoval(force)
-    this.#options.events.emit('unbind', mdev)
+    announce(this.#options.events, this.#options.log, 'unbind', mdev)
     release[Symbol.dispose]()
   }
 
-  /** Removes all mdevs, from their clients too, and offers nothing more. */
+  /**
+   * Removes all mdevs, oldest first and from their clients too, and offers nothing more. Idempotent.
+   *
+   * @throws the first error of a removal, after all of them
+   */
   unregister(): void {
     if (this.#state !== 'registered') return
     this.#state = 'unregistering'
-    for (const { mdev } of this.#mdevs.values()) {
-      if (mdev.state === 'active') this.remove(mdev.uuid, { force: true })
+    try {
+      using removals = new Unwind()
+      for (const mdev of this.mdevs.toReversed()) {
+        removals.defer(() => {
+          if (mdev.state === 'active') this.remove(mdev.uuid, { force: true })
+        })
+      }
+    } finally {
+      this.#state = 'unregistered'
+      announce(this.#options.events, this.#options.log, 'unregistered', this)
     }
-    this.#state = 'unregistered'
-    this.#options.events.emit('unregistered', this)
   }
 
   /** @throws ENODEV */
@@ -193,7 +207,8 @@ export class Parent {
     if (this.driver.available === undefined) return UNLIMITED
     try {
       const handles = this.mdevs.map(({ handle }) => handle)
-      return Math.max(0, Math.floor(this.driver.available(type, handles)) || 0)
+      const count = Math.floor(this.driver.available(type, handles)) || 0
+      return Math.min(Math.max(0, count), UNLIMITED)
     } catch (error) {
       this.#options.log.error("driver's available", error)
       return 0

@@ -8,6 +8,7 @@
 import { ErrnoError } from '../lib/errno.ts'
 import { bytes, hex } from '../lib/format.ts'
 import * as memory from '../abi/memory.ts'
+import { isHugePageFile } from './fd.ts'
 import { bytesAt, cFunction, systemError } from './ffi.ts'
 
 const mmap = cFunction('mmap', 'size', ['ptr', 'size', 'int', 'int', 'int', 'size'])
@@ -20,15 +21,34 @@ const MAX_WINDOW = 4 * 2 ** 30
 /** Making a window costs a collection (milliseconds), so small mappings share one. */
 const MIN_WINDOW = 2 ** 30
 
+/**
+ * Most mappings of this process: a quarter of what Linux allows (vm.max_map_count, 65530), as each may leave a gap of its
+ * own behind it. V8 and malloc need some too, and end the process when they get none.
+ */
+const MAX_MAPPINGS = 16_384
+/** Most bytes of windows: half of what a process can address (2^47). */
+const MAX_RESERVED = 2 ** 46
+
+let mappings = 0
+let reserved = 0
+
+/** What a window takes. */
+interface Extent {
+  readonly address: number
+  readonly size: number
+  mappings: number
+}
+
 /** A window's address space goes back when the collector has proved that nobody can see it any more. */
-const windows = new FinalizationRegistry<{ address: number; size: number }>(({ address, size }) => {
-  munmap(address, size)
+const windows = new FinalizationRegistry<Extent>((extent) => {
+  munmap(extent.address, extent.size)
+  reserved -= extent.size
+  mappings -= extent.mappings
 })
 
 interface Window {
-  readonly address: number
+  readonly extent: Extent
   readonly buffer: ArrayBuffer
-  readonly size: number
   used: number
 }
 
@@ -51,10 +71,12 @@ export class Arena {
    * @param offset   in the file, bytes, page aligned
    * @param length   bytes, page aligned, at most 4 GiB
    * @param writable whether stores reach the file; without it they stay private to this process and harm nobody
-   * @throws EINVAL unaligned, empty or too long · ENODEV, EACCES, ENOMEM from mmap
+   * @throws EINVAL unaligned, empty or too long · EOPNOTSUPP a file of huge pages · ENOSPC too many mappings or bytes in
+   *         this process · ENODEV, EACCES, EPERM, ENOMEM from mmap
    */
   map(fd: number, offset: number, length: number, writable: boolean): Mapping {
     if (
+      offset < 0 ||
       offset % PAGE_SIZE !== 0 ||
       length % PAGE_SIZE !== 0 ||
       length <= 0 ||
@@ -65,34 +87,51 @@ export class Arena {
         `map ${bytes(length)} at ${hex(offset)} of a file: not whole pages up to 4 GiB`,
       )
     }
+    // mmap rounds their length up to whole huge pages, so it would go beyond the window.
+    if (isHugePageFile(fd))
+      throw new ErrnoError('EOPNOTSUPP', `map ${bytes(length)} of a file: it is of huge pages`)
+    if (mappings >= MAX_MAPPINGS)
+      throw new ErrnoError('ENOSPC', `map ${bytes(length)}: ${MAX_MAPPINGS} mappings are the most`)
     const window = this.#windowFor(length)
-    const address = window.address + window.used
+    const { extent } = window
+    const address = extent.address + window.used
     // MAP_PRIVATE keeps a read-only mapping coherent with the file while a stray store through the view cannot fault.
-    const flags = memory.MAP_FIXED | (writable ? memory.MAP_SHARED : memory.MAP_PRIVATE)
+    const flags =
+      memory.MAP_FIXED | (writable ? memory.MAP_SHARED : memory.MAP_PRIVATE | memory.MAP_NORESERVE)
     if (mmap(address, length, memory.PROT_READ | memory.PROT_WRITE, flags, fd, offset) < 0) {
-      throw systemError(`mmap ${bytes(length)} of fd ${fd}`)
+      const error = systemError(`mmap ${bytes(length)} of fd ${fd}`)
+      mapAnonymous(address, length) // before Linux 6.12 a refusal may leave a hole, into which anybody could map
+      throw error
     }
     const view = new Uint8Array(window.buffer, window.used, length)
     window.used += length
+    mappings++
+    extent.mappings++
     let mapped = true
     return {
       bytes: view,
       unmap() {
         if (!mapped) return
+        poison(address, view.length) // through the view: while this can be called, the window must stay
         mapped = false
-        poison(address, length)
+        mappings--
+        extent.mappings--
       },
     }
   }
 
   #windowFor(length: number): Window {
     const current = this.#current
-    if (current !== undefined && current.size - current.used >= length) return current
+    if (current !== undefined && current.extent.size - current.used >= length) return current
     const size = Math.max(length, MIN_WINDOW)
+    if (reserved + size > MAX_RESERVED)
+      throw new ErrnoError('ENOSPC', `map ${bytes(length)}: ${bytes(reserved)} are in use`)
     const address = mmap(0, size, memory.PROT_READ | memory.PROT_WRITE, RESERVE, -1, 0)
     if (address < 0) throw systemError(`mmap: reserve ${bytes(size)} of address space`)
-    const window = { address, buffer: bytesAt(address, size), size, used: 0 }
-    windows.register(window.buffer, { address, size })
+    const extent: Extent = { address, size, mappings: 0 }
+    const window = { extent, buffer: bytesAt(address, size), used: 0 }
+    reserved += size
+    windows.register(window.buffer, extent)
     this.#current = window
     return window
   }
@@ -101,8 +140,11 @@ export class Arena {
 const RESERVE = memory.MAP_PRIVATE | memory.MAP_ANONYMOUS | memory.MAP_NORESERVE
 
 function poison(address: number, length: number): void {
-  const flags = RESERVE | memory.MAP_FIXED
-  if (mmap(address, length, memory.PROT_READ | memory.PROT_WRITE, flags, -1, 0) < 0) {
+  if (mapAnonymous(address, length) < 0)
     throw systemError(`mmap: anonymous pages over ${bytes(length)}`)
-  }
+}
+
+function mapAnonymous(address: number, length: number): number {
+  const flags = RESERVE | memory.MAP_FIXED
+  return mmap(address, length, memory.PROT_READ | memory.PROT_WRITE, flags, -1, 0)
 }

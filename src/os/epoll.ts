@@ -1,12 +1,21 @@
 /** One epoll set, and the two ways in which the Node event loop can wait for it. */
+import { isMainThread } from 'node:worker_threads'
 import * as epoll from '../abi/epoll.ts'
 import { dataViewOf } from '../lib/struct.ts'
-import { addressOf, cCallback, cFunction, cFunctionAsync, check, type CFunction } from './ffi.ts'
+import {
+  addressOf,
+  bytesAt,
+  cCallback,
+  cFunction,
+  cFunctionAsync,
+  check,
+  permanent,
+  type CFunction,
+} from './ffi.ts'
 
 const epollCreate1 = cFunction('epoll_create1', 'int', ['int'])
 const epollCtl = cFunction('epoll_ctl', 'int', ['int', 'int', 'int', 'ptr'])
-const EPOLL_WAIT = ['int', 'ptr', 'int', 'int'] as const
-const epollWait = cFunction('epoll_wait', 'int', EPOLL_WAIT)
+const epollWait = cFunction('epoll_wait', 'int', ['int', 'ptr', 'int', 'int'])
 
 const MAX_EVENTS = 64
 
@@ -67,8 +76,12 @@ export function watchOnLoop(set: EpollSet, onReady: () => void): LoopWatch {
 const UV_POLL = 8
 const UV_READABLE = 1
 
-/** The set's fd sits in libuv's own epoll: one wake-up, no thread. Undefined where libuv's functions are not exported. */
+/**
+ * The set's fd sits in libuv's own epoll: one wake-up, no thread. Undefined where libuv's functions are not exported, and
+ * in a worker, whose loop cannot be asked for.
+ */
 export function uvWatch(set: EpollSet, onReady: () => void): LoopWatch | undefined {
+  if (!isMainThread) return undefined
   let uvDefaultLoop: CFunction, uvHandleSize: CFunction, uvPollInit: CFunction
   let uvPollStart: CFunction, uvPollStop: CFunction
   try {
@@ -90,24 +103,23 @@ export function uvWatch(set: EpollSet, onReady: () => void): LoopWatch | undefin
   }
 }
 
-const calloc = cFunction('calloc', 'ptr', ['size', 'size'])
-
-/** Zeroed memory that is never freed. */
-function permanent(size: number): number {
-  return calloc(1, size)
-}
-
-/** A thread of libuv's pool waits in epoll_wait; slower, and it takes one of the pool's four threads. */
+/**
+ * A thread of libuv's pool waits; slower, and it takes one of the pool's four threads. It waits in poll(2), which takes
+ * nothing away: epoll_wait would swallow the edges.
+ */
 export function threadWatch(set: EpollSet, onReady: () => void): LoopWatch {
-  const waitAsync = cFunctionAsync('epoll_wait', 'int', EPOLL_WAIT)
-  const event = permanent(epoll.EpollEvent.size)
+  const pollAsync = cFunctionAsync('poll', 'int', ['ptr', 'u64', 'int'])
+  const pollFd = permanent(8) // struct pollfd: int fd, short events, short revents
+  const view = new DataView(bytesAt(pollFd, 8))
+  view.setInt32(0, set.fd, true)
+  view.setInt16(4, epoll.EPOLLIN, true) // the same as POLLIN
   let started = false
   let waiting = false
   const wait = () => {
     if (waiting || !started) return
     waiting = true
     // With a bound on the wait, a stop takes effect without a way to interrupt the thread.
-    waitAsync([set.fd, event, 1, THREAD_WAIT_MS], (_error, count) => {
+    pollAsync([pollFd, 1, THREAD_WAIT_MS], (_error, count) => {
       waiting = false
       if (started && count > 0) onReady()
       wait()

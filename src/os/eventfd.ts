@@ -1,18 +1,25 @@
 /** Eventfds: how interrupts leave and doorbells arrive. */
+import * as socket from '../abi/socket.ts'
 import { ErrnoError } from '../lib/errno.ts'
-import { addressOf, cFunction, check } from './ffi.ts'
-import { closeFd, fdFlags, fdTarget, O_NONBLOCK, setFdFlags } from './fd.ts'
+import { bytesAt, cFunction, check, permanent } from './ffi.ts'
+import { closeFd, fdFlags, fdTarget, O_ACCMODE, O_NONBLOCK, O_RDWR, setFdFlags } from './fd.ts'
 
 const EFD_CLOEXEC = 0o2000000
 const EFD_NONBLOCK = 0o4000
+/** <linux/fs.h>: EAGAIN rather than waiting, whatever O_NONBLOCK says; eventfds know it since Linux 5.8. */
+const RWF_NOWAIT = 0x8
 
 const eventfd = cFunction('eventfd', 'int', ['u32', 'int'])
 const eventfdWrite = cFunction('eventfd_write', 'int', ['int', 'u64'])
-const eventfdRead = cFunction('eventfd_read', 'int', ['int', 'ptr'])
+const preadv2 = cFunction('preadv2', 'size', ['int', 'ptr', 'int', 'size', 'int'])
 
-/** Where drain() lets the kernel put the counter, which nobody reads. */
-const counter = new Uint8Array(8)
-const counterAddress = addressOf(counter)
+/** An iovec and the 8 bytes it is for, where drain() lets the kernel put the counter, which nobody reads. */
+const counterVector = permanent(socket.Iovec.size + 8)
+{
+  const vector = socket.Iovec.view().aim(new DataView(bytesAt(counterVector, socket.Iovec.size)))
+  vector.iov_base = counterVector + socket.Iovec.size
+  vector.iov_len = 8
+}
 
 /** One eventfd, which this object owns and closes. */
 export class EventFd implements Disposable {
@@ -40,6 +47,8 @@ export class EventFd implements Disposable {
       if (target !== 'anon_inode:[eventfd]')
         throw new ErrnoError('EINVAL', `fd of ${target}: not an eventfd`)
       const flags = fdFlags(fd)
+      if ((flags & O_ACCMODE) !== O_RDWR)
+        throw new ErrnoError('EINVAL', `fd of ${target}: opened with O_PATH, so of no use`)
       return new EventFd(fd, (flags & O_NONBLOCK) === 0 ? flags : undefined)
     } catch (error) {
       closeFd(fd)
@@ -64,9 +73,9 @@ export class EventFd implements Disposable {
     setFdFlags(this.#fd, this.#blockingFlags)
   }
 
-  /** Takes the counter back to 0. @returns false when it was 0 already */
+  /** Takes the counter back to 0; does not wait, even on a blocking one. @returns false when it was 0 already */
   drain(): boolean {
-    return this.#fd >= 0 && eventfdRead(this.#fd, counterAddress) === 0
+    return this.#fd >= 0 && preadv2(this.#fd, counterVector, 1, -1, RWF_NOWAIT) > 0
   }
 
   close(): void {

@@ -1,12 +1,14 @@
 /** File descriptors: what they are, and their flags. */
-import { closeSync, readlinkSync } from 'node:fs'
-import { constants } from 'node:fs'
+import { closeSync, constants, readlinkSync, statfsSync } from 'node:fs'
 import * as memory from '../abi/memory.ts'
 import { cFunction, check } from './ffi.ts'
 
 const fcntl = cFunction('fcntl', 'int', ['int', 'int', 'int'])
 
-export const { O_ACCMODE, O_NONBLOCK, O_RDONLY, O_WRONLY } = { O_ACCMODE: 3, ...constants }
+export const { O_APPEND, O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_WRONLY } = constants
+export const O_ACCMODE = 3
+/** The fd names a file but does not open it: reading and writing it say EBADF. */
+export const O_PATH = 0o10000000
 
 /** Closes an fd that is ours. A failing close leaves nothing to do, so it is not reported. */
 export function closeFd(fd: number): void {
@@ -30,6 +32,13 @@ export function setFdFlags(fd: number, flags: number): void {
 /** What the fd leads to, as the kernel words it: a path, `socket:[123]`, `anon_inode:[eventfd]`. */
 export function fdTarget(fd: number): string {
   return readlinkSync(`/proc/self/fd/${fd}`)
+}
+
+const HUGETLBFS_MAGIC = 0x958458f6 // <linux/magic.h>
+
+/** Whether the file consists of huge pages, in which mmap counts whatever it was asked for. */
+export function isHugePageFile(fd: number): boolean {
+  return statfsSync(`/proc/self/fd/${fd}`).type === HUGETLBFS_MAGIC
 }
 
 /** The seals of a memfd; undefined where the file cannot have any. */

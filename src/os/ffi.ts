@@ -66,6 +66,13 @@ export function bytesAt(address: number, length: number): ArrayBuffer {
   return koffi.view(BigInt(address), length)
 }
 
+const calloc = cFunction('calloc', 'ptr', ['size', 'size'])
+
+/** The address of zeroed memory that is never freed: for what the kernel or libuv keeps a pointer to. */
+export function permanent(size: number): number {
+  return calloc(1, size)
+}
+
 /** Registers `callback` as a C function pointer for the life of the process. */
 export function cCallback(args: readonly CType[], callback: (...args: number[]) => void): number {
   const type = koffi.proto(`void (${args.map((arg) => C_TYPES[arg]).join(', ')})`)

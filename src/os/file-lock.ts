@@ -1,20 +1,16 @@
 /** Locks on files that end with their process, however it ends. */
-import {
-  closeSync,
-  fstatSync,
-  ftruncateSync,
-  openSync,
-  readFileSync,
-  statSync,
-  writeSync,
-} from 'node:fs'
+import { fstatSync, ftruncateSync, openSync, readFileSync, statSync, writeSync } from 'node:fs'
+import { constants } from 'node:os'
 import * as memory from '../abi/memory.ts'
-import { cFunction } from './ffi.ts'
+import { Unwind } from '../lib/unwind.ts'
+import { closeFd } from './fd.ts'
+import { cFunction, lastErrno, systemError } from './ffi.ts'
 
 const flock = cFunction('flock', 'int', ['int', 'int'])
 
 /** A lock that is held until it is released or the process ends. */
 export interface FileLock {
+  /** Idempotent. */
   release(): void
 }
 
@@ -23,23 +19,33 @@ export interface FileLock {
  * the file before it releases the lock.
  *
  * @returns undefined when somebody has it, in this process or another
- * @throws ENOENT, EACCES: the file cannot be made
+ * @throws ENOENT, EACCES: the file cannot be made · ENOSPC: the pid cannot be written · ENOLCK
  */
 export function tryLockFile(path: string): FileLock | undefined {
   for (;;) {
+    using undo = new Unwind()
     const fd = openSync(path, 'a+', 0o600)
+    undo.defer(() => closeFd(fd))
     if (flock(fd, memory.LOCK_EX | memory.LOCK_NB) < 0) {
-      closeSync(fd)
+      if (lastErrno() !== constants.errno.EWOULDBLOCK) throw systemError(`flock ${path}`)
       return undefined
     }
-    if (!isAt(path, fd)) {
-      // Its last holder unlinked it between our open and our lock: what we locked nobody else can find.
-      closeSync(fd)
-      continue
-    }
+    // Its last holder may have unlinked it between our open and our lock: what we locked nobody else can find.
+    if (!isAt(path, fd)) continue
     ftruncateSync(fd, 0)
     writeSync(fd, `${process.pid}\n`)
-    return { release: () => closeSync(fd) }
+    undo.keep()
+    return heldBy(fd)
+  }
+}
+
+function heldBy(fd: number): FileLock {
+  let held = true
+  return {
+    release() {
+      if (held) closeFd(fd)
+      held = false
+    },
   }
 }
 

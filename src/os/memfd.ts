@@ -1,7 +1,7 @@
 /** Anonymous files in memory, to share with a peer. */
 import { ftruncateSync } from 'node:fs'
 import * as memory from '../abi/memory.ts'
-import { addressOf, cFunction, check } from './ffi.ts'
+import { addressOf, cFunction, check, systemError } from './ffi.ts'
 import { addFileSeals, closeFd } from './fd.ts'
 
 const memfdCreate = cFunction('memfd_create', 'int', ['ptr', 'u32'])
@@ -20,7 +20,8 @@ export function createMemfd(name: string, size: number): number {
   )
   try {
     ftruncateSync(fd, size)
-    addFileSeals(fd, memory.F_SEAL_SHRINK | memory.F_SEAL_GROW | memory.F_SEAL_SEAL)
+    if (!addFileSeals(fd, memory.F_SEAL_SHRINK | memory.F_SEAL_GROW | memory.F_SEAL_SEAL))
+      throw systemError(`seal memfd ${name}`)
     return fd
   } catch (error) {
     closeFd(fd)

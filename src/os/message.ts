@@ -71,6 +71,7 @@ export class Inbox {
     iov.iov_base = this.#address + start
     iov.iov_len = Math.min(limit, this.bytes.length - start)
     msg.msg_controllen = CONTROL_SIZE
+    this.truncated = false
     const count = recvmsg(fd, this.#header.address, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
     if (count < 0) {
       const errno = lastErrno()

@@ -1,5 +1,5 @@
 /** UNIX stream sockets: making, listening, connecting, and who is at the other end. */
-import { chmodSync } from 'node:fs'
+import { chmodSync, unlinkSync } from 'node:fs'
 import { ErrnoError } from '../lib/errno.ts'
 import * as socket from '../abi/socket.ts'
 import { addressOf, cFunction, check, lastErrno, systemError } from './ffi.ts'
@@ -22,8 +22,11 @@ export const MAX_SOCKET_PATH = socket.UNIX_PATH_MAX - 1
 
 const TYPE = socket.SOCK_STREAM | socket.SOCK_CLOEXEC
 
-/** @throws ENAMETOOLONG when `path` does not fit into a socket's address */
+/** @throws ENAMETOOLONG when `path` does not fit into a socket's address · EINVAL it is empty or has a NUL inside */
 export function checkSocketPath(path: string): void {
+  // Linux would take the first for a name outside of the file system, and the second for what is before the NUL.
+  if (path === '' || path.includes('\0'))
+    throw new ErrnoError('EINVAL', `socket path ${JSON.stringify(path)}: no file name`)
   const length = Buffer.byteLength(path)
   if (length > MAX_SOCKET_PATH) {
     throw new ErrnoError(
@@ -46,15 +49,20 @@ function unixAddress(path: string): Uint8Array {
  *
  * @param mode of the socket file
  * @returns the listening fd, owned by the caller, who also unlinks the path
- * @throws EADDRINUSE, ENAMETOOLONG, EACCES, ENOENT
+ * @throws EADDRINUSE, EINVAL, ENAMETOOLONG, EACCES, ENOENT
  */
 export function listenUnix(path: string, mode: number): number {
   const address = unixAddress(path)
   const fd = check(cSocket(socket.AF_UNIX, TYPE | socket.SOCK_NONBLOCK, 0), 'socket')
   try {
     check(cBind(fd, addressOf(address), address.byteLength), `bind ${path}`)
-    chmodSync(path, mode) // before listen: nobody connects with the mode that umask left
-    check(cListen(fd, 128), `listen ${path}`)
+    try {
+      chmodSync(path, mode) // before listen: nobody connects with the mode that umask left
+      check(cListen(fd, 128), `listen ${path}`)
+    } catch (error) {
+      unlinkSync(path)
+      throw error
+    }
     return fd
   } catch (error) {
     closeFd(fd)

@@ -26,6 +26,7 @@ export class ClientInterrupts {
   readonly #client: Requester
   readonly #index: number
   readonly #vectors: readonly Vector[]
+  #ended: Error | undefined
 
   constructor(client: Requester, reactor: Reactor, index: number, count: number) {
     this.#client = client
@@ -60,6 +61,7 @@ export class ClientInterrupts {
       state.count--
       return
     }
+    if (this.#ended !== undefined) throw this.#ended
     await new Promise<void>((resolve, reject) => state.waiting.push({ resolve, reject }))
   }
 
@@ -76,6 +78,7 @@ export class ClientInterrupts {
 
   /** The connection has ended. */
   close(error: Error): void {
+    this.#ended ??= error
     for (const { watch, eventfd, waiting } of this.#vectors) {
       watch.close()
       eventfd.close()

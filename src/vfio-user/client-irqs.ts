@@ -5,7 +5,7 @@ import type { IrqIndex } from '../device/irq.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import { EventFd } from '../os/eventfd.ts'
-import { EPOLLIN, type Reactor, type Watch } from '../os/reactor.ts'
+import { EPOLLET, EPOLLIN, type Reactor, type Watch } from '../os/reactor.ts'
 import type { Message } from './frame.ts'
 
 const KNOWN_FLAGS = vfio.VFIO_IRQ_SET_DATA_TYPE_MASK | vfio.VFIO_IRQ_SET_ACTION_TYPE_MASK
@@ -50,6 +50,9 @@ export class ClientIrqs {
     }
     if (start > irq.count || count > irq.count - start)
       throw refusal(`${irq.name} vectors ${start}+${count} of ${irq.count}`)
+    const masks = action !== vfio.VFIO_IRQ_SET_ACTION_TRIGGER
+    if (masks && (irq.flags & vfio.VFIO_IRQ_INFO_MASKABLE) === 0)
+      throw refusal(`${irq.name} cannot be masked`)
     if (data === vfio.VFIO_IRQ_SET_DATA_EVENTFD) {
       this.#setEventfds(irq, action, start, count, message)
       return
@@ -97,10 +100,6 @@ export class ClientIrqs {
       irq.assign(start, eventfds)
       return
     }
-    if ((irq.flags & vfio.VFIO_IRQ_INFO_MASKABLE) === 0) {
-      for (const eventfd of eventfds) eventfd?.close()
-      throw refusal(`${irq.name} cannot be masked`)
-    }
     for (const [i, eventfd] of eventfds.entries()) this.#unmaskBy(irq, start + i, eventfd)
   }
 
@@ -108,10 +107,14 @@ export class ClientIrqs {
     const key = `${irq.index}:${vector}`
     this.#forget(key)
     if (eventfd === undefined) return
-    const watch = this.#reactor.watch(eventfd.fd, EPOLLIN, () => {
-      if (eventfd.drain()) irq.unmask(vector, 1)
-    })
-    this.#unmaskers.set(key, { eventfd, watch })
+    // Each signal is an edge, so the counter is never read: it is the client's, who can make any read of it hang.
+    try {
+      const watch = this.#reactor.watch(eventfd.fd, EPOLLIN | EPOLLET, () => irq.unmask(vector, 1))
+      this.#unmaskers.set(key, { eventfd, watch })
+    } catch (error) {
+      eventfd.close()
+      throw error
+    }
   }
 
   #forget(key: string): void {

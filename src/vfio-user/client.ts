@@ -179,6 +179,9 @@ export class Client {
       wire.VFIO_USER_REGION_READ,
       wire.VfioUserRegionAccess.encode({ offset, region, count }),
     )
+    if (reply.length !== wire.VfioUserRegionAccess.size + count) {
+      throw new ErrnoError('EPROTO', `REGION_READ of ${count} bytes: reply of ${reply.length}`)
+    }
     return reply.slice(wire.VfioUserRegionAccess.size)
   }
 
@@ -245,11 +248,12 @@ export class Client {
       bytes,
       unmap: async () => {
         const argsz = wire.VfioUserDmaUnmap.size
-        await this.request(
-          wire.VFIO_USER_DMA_UNMAP,
-          wire.VfioUserDmaUnmap.encode({ argsz, addr: iova, size }),
-        )
-        mapping.unmap()
+        const request = wire.VfioUserDmaUnmap.encode({ argsz, addr: iova, size })
+        try {
+          await this.request(wire.VFIO_USER_DMA_UNMAP, request)
+        } finally {
+          mapping.unmap()
+        }
       },
     }
   }
@@ -263,8 +267,14 @@ export class Client {
   async interrupts(index: number, count = 1): Promise<ClientInterrupts> {
     const interrupts = new ClientInterrupts(this, this.#reactor, index, count)
     this.#interrupts.add(interrupts)
-    await interrupts.connect(this.#capabilities.max_msg_fds)
-    return interrupts
+    try {
+      await interrupts.connect(this.#capabilities.max_msg_fds)
+      return interrupts
+    } catch (error) {
+      this.#interrupts.delete(interrupts)
+      interrupts.close(error as Error)
+      throw error
+    }
   }
 
   /** Puts the device back into its power-on state. */
@@ -324,8 +334,8 @@ export class Client {
   }
 
   #send(command: number, flags: number, payload: Uint8Array, fds: readonly number[]): number {
-    const id = this.#nextId
-    this.#nextId = (id + 1) & 0xffff
+    if (this.#ended !== undefined) throw this.#ended
+    const id = this.#freeId()
     const size = HEADER + payload.length
     if (size > this.#outbox.bytes.length) throw new ErrnoError('EINVAL', `message of ${size} bytes`)
     const header = this.#header.aim(this.#outbox.view)
@@ -335,18 +345,40 @@ export class Client {
     header.flags = flags
     header.error = 0
     this.#outbox.bytes.set(payload, HEADER)
-    if (this.#ended !== undefined) throw this.#ended
     if (this.#backlog.length > 0) {
       // Fds cannot wait: they may be closed by their owner meanwhile.
-      if (fds.length > 0) throw new ErrnoError('EAGAIN', 'the server does not read')
+      if (fds.length > 0) throw serverDoesNotRead()
       this.#backlog.push(this.#outbox.bytes.slice(0, size))
       return id
     }
-    const sent = Math.max(0, this.#outbox.send(this.#fd, size, fds))
+    const taken = this.#take(size, fds)
+    if (taken === WOULD_BLOCK && fds.length > 0) throw serverDoesNotRead()
+    const sent = Math.max(0, taken)
     if (sent < size) {
       this.#backlog.push(this.#outbox.bytes.slice(sent, size))
       this.#watch.interest = EPOLLIN | EPOLLOUT
     }
+    return id
+  }
+
+  /** Sends what the socket takes. @throws ECONNRESET the server has gone */
+  #take(size: number, fds: readonly number[]): number {
+    try {
+      return this.#outbox.send(this.#fd, size, fds)
+    } catch (error) {
+      if (!(error instanceof ErrnoError && error.code === 'EPIPE')) throw error
+      throw new ErrnoError('ECONNRESET', 'vfio-user server: closed the connection', {
+        cause: error,
+      })
+    }
+  }
+
+  /** The next id that no request waits with: posted writes use ids too, and overtake a request that waits for long. */
+  #freeId(): number {
+    if (this.#pending.size > MAX_ID) throw new ErrnoError('EAGAIN', 'no message id is free')
+    while (this.#pending.has(this.#nextId)) this.#nextId = (this.#nextId + 1) & MAX_ID
+    const id = this.#nextId
+    this.#nextId = (id + 1) & MAX_ID
     return id
   }
 
@@ -378,6 +410,8 @@ export class Client {
   #onMessage(message: Message): boolean {
     if ((message.flags & wire.VFIO_USER_F_TYPE_MASK) !== wire.VFIO_USER_F_TYPE_REPLY) return true
     const pending = this.#pending.get(message.id)
+    // Old servers answer posted writes.
+    if (pending === undefined && message.command === wire.VFIO_USER_REGION_WRITE) return true
     if (pending === undefined || pending.command !== message.command) {
       throw new ErrnoError('EPROTO', `reply ${hex(message.id)} to nothing that was asked`)
     }
@@ -405,6 +439,11 @@ export class Client {
 }
 
 const EIO = 5
+const MAX_ID = 0xffff
+
+function serverDoesNotRead(): ErrnoError {
+  return new ErrnoError('EAGAIN', 'vfio-user server: does not read, and fds cannot wait')
+}
 
 function encodeWrite(region: number, offset: number, bytes: Uint8Array): Uint8Array {
   const { size } = wire.VfioUserRegionAccess

@@ -62,12 +62,11 @@ const writeEntry = wire.VfioUserWriteMultiEntry.view()
 function version(client: ServedClient, request: Message): number {
   const { major, minor } = versionView.aim(request.view, request.at)
   if (client.capabilities !== undefined) throw invalid('VERSION: said already')
-  client.closeAfterReply() // unless all is well
   if (major !== wire.VFIO_USER_MAJOR)
     throw invalid(`VERSION: major ${major}, ours is ${wire.VFIO_USER_MAJOR}`)
   client.capabilities = parseCapabilities(request.payload(wire.VfioUserVersion.size))
-  client.closeAfterReply(false)
-  const json = encodeCapabilities(OUR_CAPABILITIES)
+  const { write_multiple } = client.capabilities // not to be answered unasked
+  const json = encodeCapabilities({ ...OUR_CAPABILITIES, write_multiple })
   client.reserveReply(wire.VfioUserVersion.size + json.length)
   versionView.aim(client.reply, client.replyAt)
   versionView.major = wire.VFIO_USER_MAJOR
@@ -98,7 +97,9 @@ function dmaMap(client: ServedClient, request: Message): number {
 
 function dmaUnmap(client: ServedClient, request: Message): number {
   const { argsz, flags, addr, size } = dmaUnmapView.aim(request.view, request.at)
-  if (argsz < wire.VfioUserDmaUnmap.size) throw invalid(`DMA_UNMAP: argsz ${argsz}`)
+  if (request.length !== wire.VfioUserDmaUnmap.size || argsz < wire.VfioUserDmaUnmap.size) {
+    throw invalid(`DMA_UNMAP: payload ${request.length}, argsz ${argsz}`)
+  }
   if (flags === wire.VFIO_USER_F_DMA_UNMAP_ALL) {
     if (addr !== 0 || size !== 0) throw invalid('DMA_UNMAP: ALL with an address or size')
     client.container.unmapAll()
@@ -162,6 +163,8 @@ function regionRead(client: ServedClient, request: Message): number {
   access.aim(request.view, request.at)
   const { offset, region, count } = access
   checkTransfer('REGION_READ', count)
+  if (request.length !== wire.VfioUserRegionAccess.size)
+    throw invalid(`REGION_READ: payload ${request.length}`)
   const size = wire.VfioUserRegionAccess.size + count
   client.reserveReply(size)
   regionOf(client, region).read(

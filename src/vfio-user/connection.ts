@@ -82,8 +82,9 @@ export class Connection implements ServedClient {
     return this.#irqs
   }
 
-  /** Starts to serve `device`. */
+  /** Starts to serve `device`. @throws ENODEV it has ended already · ENOSPC, ENOMEM from epoll_ctl */
   start(device: Device): void {
+    if (this.#closed) throw new ErrnoError('ENODEV', 'connection: ended before it began')
     this.#device = device
     this.#irqs = new ClientIrqs(device, this.#options.reactor)
     this.#watch = this.#options.reactor.watch(this.#options.fd, EPOLLIN, (events) =>
@@ -108,12 +109,13 @@ export class Connection implements ServedClient {
     }
   }
 
-  reserveReply(size: number): void {
-    if (this.replyAt + size > this.replyBytes.length) this.#flush()
+  /** Looks whether the client has gone, which may not have been noticed yet. */
+  poll(): void {
+    if (!this.#closed) this.#onReady(EPOLLIN | EPOLLOUT)
   }
 
-  closeAfterReply(close = true): void {
-    this.#closing = close
+  reserveReply(size: number): void {
+    if (this.replyAt + size > this.replyBytes.length) this.#flush()
   }
 
   #onReady(events: number): void {
@@ -123,6 +125,7 @@ export class Connection implements ServedClient {
     } catch (error) {
       // Nothing that a client does gets further than its own connection.
       this.#options.log.debug(`closing: ${error instanceof Error ? error.message : String(error)}`)
+      this.#flushQuietly() // what it asked before it broke the framing is answered
       this.close()
     }
   }
@@ -157,26 +160,23 @@ export class Connection implements ServedClient {
     if (this.#closed || this.#closing) return false
     const type = message.flags & wire.VFIO_USER_F_TYPE_MASK
     if (type === wire.VFIO_USER_F_TYPE_REPLY) return true // to nothing that we asked
-    const payload =
-      type === wire.VFIO_USER_F_TYPE_COMMAND
-        ? this.#run(message)
-        : -this.#refuse('EINVAL', `message type ${type}`)
+    const payload = this.#run(message, type)
+    if (this.#closed) return false // by what the command led to: the mdev was removed
     if ((message.flags & wire.VFIO_USER_F_NO_REPLY) === 0) this.#finishReply(message, payload)
     return this.#backlog === undefined && !this.#closing
   }
 
   /** @returns bytes of the reply's payload, or the negative errno of a refusal */
-  #run(message: Message): number {
+  #run(message: Message, type: number): number {
     const command = COMMANDS.get(message.command)
     const name = command?.name ?? `command ${message.command}`
     try {
-      if (this.capabilities === undefined && message.command !== wire.VFIO_USER_VERSION) {
-        this.#closing = true
+      if (type !== wire.VFIO_USER_F_TYPE_COMMAND)
+        throw new ErrnoError('EINVAL', `${name}: message type ${type}`)
+      if (this.capabilities === undefined && message.command !== wire.VFIO_USER_VERSION)
         throw new ErrnoError('EINVAL', `${name}: VERSION must come first`)
-      }
       if (command === undefined) throw new ErrnoError('EINVAL', `${name}: unknown`)
       if (message.length < command.minPayload) {
-        this.#closing ||= message.command === wire.VFIO_USER_VERSION
         throw new ErrnoError(
           'EINVAL',
           `${name}: payload of ${message.length} bytes, ${command.minPayload} are needed`,
@@ -191,12 +191,9 @@ export class Connection implements ServedClient {
       this.reserveReply(SMALL_REPLY)
       return command.run(this, message)
     } catch (error) {
+      this.#closing = this.capabilities === undefined // without a VERSION that fits there is nothing to go on with
       return -this.#refusal(name, error)
     }
-  }
-
-  #refuse(code: 'EINVAL', what: string): number {
-    return this.#refusal(what, new ErrnoError(code, what))
   }
 
   /** The errno that a thrown error becomes on the wire. */
@@ -239,6 +236,14 @@ export class Connection implements ServedClient {
     if (sent === length) return
     this.#backlog = this.replyBytes.slice(sent, length)
     if (this.#watch !== undefined) this.#watch.interest = EPOLLOUT
+  }
+
+  #flushQuietly(): void {
+    try {
+      this.#flush()
+    } catch {
+      // the client has gone
+    }
   }
 
   #sendBacklog(): void {

@@ -66,6 +66,7 @@ export class FrameReader {
   /** A message larger than the window, received into a buffer of its own. */
   #large: { readonly bytes: Uint8Array; filled: number } | undefined
   #stopped = false
+  #closed = false
 
   /**
    * @param inbox     shared by all readers of this thread
@@ -120,8 +121,9 @@ export class FrameReader {
     this.#parse(bytes, dataViewOf(bytes), bytes.length, fds, 0)
   }
 
-  /** Closes the fds of messages that were never handed on. */
+  /** Closes the fds of messages that were never handed on. The handler may do that too: nothing more reaches it then. */
   close(): void {
+    this.#closed = true
     closeAll(this.#keptFds.splice(0))
     closeAll(this.#lastFds.splice(0))
     this.#kept = NO_BYTES
@@ -151,7 +153,9 @@ export class FrameReader {
           unclaimed = NO_FDS
         }
         at += size
-        if (!this.#deliver(message) && at < end) {
+        const next = this.#deliver(message)
+        if (this.#closed) return
+        if (!next && at < end) {
           this.#stopped = true
           this.#kept = bytes.slice(at, end)
           this.#lastFds = [...unclaimed]

@@ -30,6 +30,4 @@ export interface ServedClient {
   readonly replyAt: number
   /** Makes room for `size` bytes of payload; `replyAt` may move. */
   reserveReply(size: number): void
-  /** Ends the connection after this reply; with false, it does not after all. */
-  closeAfterReply(close?: boolean): void
 }

@@ -98,8 +98,10 @@ export class Server implements Exposure {
       },
     })
     const user: GroupUser = { description, evict: () => connection.close() }
+    this.#connection?.poll() // the client before may have gone just now
     try {
       session = mdev.open(user, connection.container)
+      connection.start(session.device)
     } catch (error) {
       // A second client would hang in the backlog until its own time-out; closing tells it at once.
       log.warn(`client ${description}: refused: ${describeError(error)}`)
@@ -109,7 +111,6 @@ export class Server implements Exposure {
     this.#connection = connection
     this.stats.clients++
     log.info(`client ${description}: attached`)
-    connection.start(session.device)
   }
 }
 

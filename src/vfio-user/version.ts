@@ -51,7 +51,7 @@ export function parseCapabilities(bytes: Uint8Array): Capabilities {
     throw refusal('no JSON', error)
   }
   if (!isObject(json)) throw refusal('no JSON object')
-  const given = json['capabilities'] ?? {}
+  const { capabilities: given = {} } = json
   if (!isObject(given)) throw refusal('capabilities: no object')
   const capabilities: Record<string, unknown> = { ...DEFAULT_CAPABILITIES }
   for (const [key, fallback] of Object.entries(DEFAULT_CAPABILITIES)) {
@@ -73,8 +73,9 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
+/** Any u64: a client with all page sizes says 2^64 - 4096. */
 function isCount(value: unknown): boolean {
-  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 2 ** 64
 }
 
 function refusal(message: string, cause?: unknown): ErrnoError {

@@ -1,0 +1,83 @@
+/** What counts as a driver, and what the compiler infers from one. */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import { choice, integer } from '../../src/mdev/attribute.ts'
+import { checkDriver, defineDriver } from '../../src/mdev/driver.ts'
+import { driverOf, IDENTITY, probeNothing } from './support.ts'
+
+describe('checkDriver()', () => {
+  for (const name of ['mtty', 'a', '0', '_x', 'my-driver.v2']) {
+    test(`accepts the name ${name}, and such a type id`, () => {
+      checkDriver(driverOf({ name, types: { [name]: {} } }))
+    })
+  }
+
+  for (const [title, value, message] of [
+    ['nothing', undefined, /name/],
+    ['null', null, /name/],
+    ['a number', 5, /name/],
+    ['no name', { types: { 1: {} }, probe: probeNothing }, /name/],
+    ['a name that is no text', driverOf({ name: 5 as unknown as string }), /name/],
+    ...['', 'a/b', '.hidden', '..', '-x', 'a b', 'ä', 'a\n', 'a\0'].map(
+      (name) => [`the name ${JSON.stringify(name)}`, driverOf({ name }), /name/] as const,
+    ),
+    ['no types', driverOf({ types: undefined as unknown as object as never }), /no types/],
+    ['an empty list of types', driverOf({ types: {} }), /no types/],
+    ...['', 'a/b', '..', '-1', '1\n'].map(
+      (id) =>
+        [
+          `the type id ${JSON.stringify(id)}`,
+          driverOf({ types: { [id]: {} } }),
+          /type id/,
+        ] as const,
+    ),
+    ['a type that is null', driverOf({ types: { 1: null as never } }), /type 1/],
+    ['no probe', driverOf({ probe: undefined as unknown as typeof probeNothing }), /probe/],
+    ['a function', probeNothing, /types/],
+  ] as const) {
+    test(`refuses ${title} with EINVAL`, () => {
+      assert.throws(() => checkDriver(value), { code: 'EINVAL', message })
+    })
+  }
+})
+
+describe('defineDriver()', () => {
+  test('returns the very driver, or refuses it', () => {
+    const driver = { name: 'test', types: { 1: {} }, probe: probeNothing }
+    assert.equal(defineDriver(driver), driver)
+    assert.throws(() => defineDriver({ ...driver, name: 'a/b' }), { code: 'EINVAL' })
+  })
+
+  test('infers types and attributes; the compiler checks this test', () => {
+    const driver = defineDriver({
+      name: 'test',
+      types: { 1: { name: 'One', ports: 1 }, 2: { name: 'Two', ports: 2 } },
+      attributes: {
+        backend: choice(['pty', 'socket'], { default: 'pty', description: '' }),
+        size: integer({ min: 0, max: 1, default: 0, description: '' }),
+      },
+      available(type, mdevs) {
+        type.ports satisfies number
+        return mdevs.reduce((sum, mdev) => sum + mdev.type.ports, 0)
+      },
+      probe(mdev) {
+        mdev.type.ports satisfies number
+        mdev.attributes.backend satisfies 'pty' | 'socket'
+        mdev.attributes.size satisfies number
+        // @ts-expect-error no such field of a type
+        void mdev.type.colour
+        // @ts-expect-error no such attribute
+        void mdev.attributes.colour
+        mdev.pci(IDENTITY)
+        return { reset: () => {} }
+      },
+    })
+    assert.equal(driver.types['2']?.ports, 2)
+  })
+
+  test('asks for a reset; the compiler checks this test', () => {
+    // @ts-expect-error probe returns nothing to reset with
+    const driver = defineDriver({ name: 'test', types: { 1: {} }, probe: () => ({}) })
+    assert.equal(driver.name, 'test')
+  })
+})

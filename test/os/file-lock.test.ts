@@ -1,0 +1,125 @@
+import assert from 'node:assert/strict'
+import type { ChildProcess } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, readFileSync, renameSync, statSync, unlinkSync } from 'node:fs'
+import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { lockHolder, tryLockFile } from '../../src/os/file-lock.ts'
+import { ended, start } from '../support/child.ts'
+import { assertKeepsFds, Fds, makePipe } from '../support/fds.ts'
+import { Scratch } from '../support/scratch.ts'
+
+/** Starts a process that locks `path`. @returns it, and whether it could */
+async function lockElsewhere(path: string): Promise<{ child: ChildProcess; answer: string }> {
+  const program = fileURLToPath(new URL('./file-lock-program.js', import.meta.url))
+  const child = start(process.execPath, [program, path])
+  assert.ok(child.stdout !== null)
+  const [chunk] = (await once(child.stdout, 'data')) as [Buffer]
+  return { child, answer: String(chunk).trim() }
+}
+
+test('tryLockFile() makes the file, for its owner alone, with our pid in it', () => {
+  using scratch = new Scratch()
+  const path = `${scratch.path}/lock`
+  const lock = tryLockFile(path)
+  assert.ok(lock !== undefined)
+  assert.equal(readFileSync(path, 'utf8'), `${process.pid}\n`)
+  assert.equal(statSync(path).mode & 0o777, 0o600)
+  assert.equal(lockHolder(path), process.pid)
+  lock.release()
+})
+
+test('tryLockFile() is refused while this process has the lock, and not afterwards', () => {
+  using scratch = new Scratch()
+  const path = scratch.write('lock', '4194304999\n')
+  assertKeepsFds(() => {
+    const lock = tryLockFile(path)
+    assert.ok(lock !== undefined)
+    assert.equal(tryLockFile(path), undefined)
+    assert.equal(lockHolder(path), process.pid) // not what was there, and not the loser
+    lock.release()
+    const next = tryLockFile(path)
+    assert.ok(next !== undefined)
+    next.release()
+  })
+})
+
+test('FileLock.release() twice closes nothing of somebody else', () => {
+  using scratch = new Scratch()
+  using fds = new Fds()
+  const lock = tryLockFile(`${scratch.path}/lock`)
+  lock?.release()
+  const [reader, writer] = makePipe() // the number that the lock had among them
+  fds.own(reader)
+  fds.own(writer)
+  assertKeepsFds(() => lock?.release())
+})
+
+test('tryLockFile() is refused while another process has the lock, until it is killed', async () => {
+  using scratch = new Scratch()
+  const path = `${scratch.path}/lock`
+  const { child, answer } = await lockElsewhere(path)
+  assert.equal(answer, 'locked')
+  assert.equal(tryLockFile(path), undefined)
+  assert.equal(lockHolder(path), child.pid)
+  child.kill('SIGKILL')
+  assert.equal((await ended(child)).signal, 'SIGKILL')
+  const lock = tryLockFile(path)
+  assert.ok(lock !== undefined)
+
+  const loser = await lockElsewhere(path)
+  assert.equal(loser.answer, 'refused')
+  await ended(loser.child)
+  lock.release()
+  const winner = await lockElsewhere(path)
+  assert.equal(winner.answer, 'locked')
+  winner.child.stdin?.end()
+  await ended(winner.child)
+})
+
+test('the holder may unlink the file: whoever comes then locks a new one, alone', () => {
+  using scratch = new Scratch()
+  const path = `${scratch.path}/lock`
+  const old = tryLockFile(path)
+  assert.ok(old !== undefined)
+  unlinkSync(path)
+  const next = tryLockFile(path)
+  assert.ok(next !== undefined)
+  assert.equal(tryLockFile(path), undefined)
+  old.release()
+  assert.equal(tryLockFile(path), undefined) // the old lock was for the old file
+  next.release()
+})
+
+test('of many processes that lock, unlink and release, one at a time has the lock', async () => {
+  using scratch = new Scratch()
+  const program = fileURLToPath(new URL('./file-lock-race.js', import.meta.url))
+  const racers = [1, 2, 3].map(() => start(process.execPath, [program, scratch.path]))
+  for (const { code, stdout, stderr } of await Promise.all(racers.map(ended))) {
+    assert.equal(stderr, '')
+    assert.equal(stdout, 'done\n')
+    assert.equal(code, 0)
+  }
+})
+
+test('tryLockFile() throws when the file cannot be made, and leaves no fd', () => {
+  using scratch = new Scratch()
+  mkdirSync(`${scratch.path}/folder`)
+  assertKeepsFds(() => {
+    assert.throws(() => tryLockFile(`${scratch.path}/none/lock`), { code: 'ENOENT' })
+    assert.throws(() => tryLockFile(`${scratch.path}/folder`), { code: 'EISDIR' })
+    // the device that is always full: the pid cannot be written
+    assert.throws(() => tryLockFile('/dev/full'), { code: /^(EINVAL|ENOSPC)$/ })
+  })
+})
+
+test('lockHolder() is undefined when there is no pid to be read', () => {
+  using scratch = new Scratch()
+  assert.equal(lockHolder(`${scratch.path}/none`), undefined)
+  assert.equal(lockHolder(scratch.write('empty', '')), undefined)
+  assert.equal(lockHolder(scratch.write('text', 'somebody\n')), undefined)
+  const path = scratch.write('pid', '123\n')
+  assert.equal(lockHolder(path), 123)
+  renameSync(path, `${path}.old`)
+  assert.equal(lockHolder(path), undefined)
+})
