@@ -11,7 +11,7 @@ const MAX_PORTS = 24 // per parent, however its mdevs divide them
 
 type FarEnd = 'pty' | 'socket' | 'loopback'
 
-const OPEN: Record<FarEnd, (path: string, heedsRts: boolean) => Port | Promise<Port>> = {
+const OPEN: Record<FarEnd, (path: string, heedsRts: boolean) => Port> = {
   pty: (path, heedsRts) => PtyPort.open(path, heedsRts),
   socket: (path, heedsRts) => SocketPort.open(path, heedsRts),
   loopback: () => new LoopbackPort(),
@@ -37,13 +37,13 @@ export const mtty = defineDriver({
     const used = mdevs.reduce((sum, mdev) => sum + mdev.type.ports, 0)
     return Math.max(0, Math.floor((MAX_PORTS - used) / type.ports))
   },
-  async probe(mdev) {
+  probe(mdev) {
     const pci = mdev.pci({ vendor: 0x4348, device: 0x3253, revision: 0x10, class: 0x07_00_02 })
     const ports: Port[] = []
     try {
       for (let index = 0; index < mdev.type.ports; index++) {
         const path = join(mdev.directory, `port${index}`)
-        ports.push(await OPEN[mdev.attributes.ports](path, mdev.attributes.flow === 'rts'))
+        ports.push(OPEN[mdev.attributes.ports](path, mdev.attributes.flow === 'rts'))
       }
       const uarts = ports.map((port) => new Uart16550(pci.intx(), port))
       uarts.forEach((uart, bar) => pci.bar(bar, { kind: 'io', size: 8, maxWidth: 1 }, uart))

@@ -1,28 +1,14 @@
 /** A far end for people: a pseudo-terminal, with a link to it in a place that can be told in advance. */
 import { lstatSync, readlinkSync, symlinkSync, unlinkSync } from 'node:fs'
-import { ErrnoError, openPty, type Pty } from 'mdevkit'
-import { PeerLine } from './peer-line.ts'
-import type { Port } from './port.ts'
+import { ErrnoError, openPty } from 'mdevkit'
+import { PeerPort } from './peer-port.ts'
 
-const CHUNK_SIZE = 4096
-
-export class PtyPort extends PeerLine implements Port {
-  readonly #pty: Pty
+export class PtyPort extends PeerPort {
   readonly #link: string
-  readonly #chunk = new Uint8Array(CHUNK_SIZE)
-  #readable = false
 
   private constructor(link: string, heedsRts: boolean) {
-    super(heedsRts)
+    super(openPty, heedsRts)
     this.#link = link
-    this.#pty = openPty({
-      onReadable: () => {
-        this.#readable = true
-        this.inputArrived()
-      },
-      onWritable: () => this.flush(),
-      onPresence: (present) => this.setPresent(present),
-    })
   }
 
   /** @throws EEXIST something that is no link is at `link` · what openPty throws */
@@ -32,30 +18,14 @@ export class PtyPort extends PeerLine implements Port {
       replaceLink(port.place, link)
       return port
     } catch (error) {
-      port.#pty.close()
+      port.close()
       throw error
     }
   }
 
-  get place(): string {
-    return this.#pty.path
-  }
-
-  close(): void {
-    this.flush()
-    this.#pty.close()
+  override close(): void {
+    super.close()
     if (linkTarget(this.#link) === this.place) unlinkSync(this.#link)
-  }
-
-  protected override nextChunk(): Uint8Array | undefined {
-    if (!this.#readable) return undefined
-    const count = this.#pty.read(this.#chunk)
-    this.#readable = count > 0
-    return this.#readable ? this.#chunk.subarray(0, count) : undefined
-  }
-
-  protected override transmit(bytes: Uint8Array): number {
-    return this.#pty.write(bytes)
   }
 }
 

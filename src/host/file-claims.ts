@@ -4,8 +4,7 @@ import { join } from 'node:path'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Claim, Claims } from '../mdev/claims.ts'
 import { type FileLock, lockHolder, tryLockFile } from '../os/file-lock.ts'
-import { closeFd } from '../os/fd.ts'
-import { connectUnix } from '../os/unix-socket.ts'
+import { isAnswered } from '../os/unix-socket.ts'
 import { mdevDirectory, mdevSocket, prepareRoot } from './paths.ts'
 
 const LOCK = 'lock'
@@ -132,29 +131,6 @@ function removeLock(directory: string): void {
     rmdirSync(directory)
   } catch (error) {
     if (!['ENOENT', 'ENOTEMPTY'].includes(codeOf(error) ?? '')) throw error
-  }
-}
-
-/**
- * Whether somebody listens at `path`; a socket file of a dead process refuses.
- *
- * @throws what keeps us from knowing, such as EACCES and ENAMETOOLONG
- */
-function isAnswered(path: string): boolean {
-  try {
-    closeFd(connectUnix(path))
-    return true
-  } catch (error) {
-    switch (codeOf(error)) {
-      case 'ENOENT':
-      case 'ECONNREFUSED':
-        return false
-      case 'EAGAIN': // a full backlog is somebody's
-      case 'EPROTOTYPE': // and so is a socket of another type
-        return true
-      default:
-        throw error
-    }
   }
 }
 

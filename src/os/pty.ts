@@ -9,6 +9,7 @@ import { closeSync, constants, openSync } from 'node:fs'
 import { Unwind } from '../lib/unwind.ts'
 import { closeFd } from './fd.ts'
 import { addressOf, cFunction, check, lastErrno, systemError } from './ffi.ts'
+import type { Peer, PeerEvents } from './peer.ts'
 import {
   EPOLLET,
   EPOLLHUP,
@@ -42,30 +43,6 @@ const TCSANOW = 0
 const TERMIOS_SIZE = 256
 const PTS_NAME_SIZE = 64
 
-/** What a pseudo-terminal tells its owner; never from inside `read`, `write` or `close`. */
-export interface PtyEvents {
-  /** There is something to read. Not called again before `read` has returned 0; read now, or whenever it suits. */
-  onReadable?(): void
-  /** There may be room again, after `write` took less than it was given. */
-  onWritable?(): void
-  /** The first program has opened the terminal, or the last has closed it; what it wrote before can still be read. */
-  onPresence?(present: boolean): void
-}
-
-/** The master side of a pseudo-terminal. */
-export interface Pty extends Disposable {
-  /** Of the terminal, for a program to open: `/dev/pts/3`. */
-  readonly path: string
-  /** Whether a program has the terminal open. */
-  readonly present: boolean
-  /** Reads what has been typed. Never blocks. @returns bytes read; 0: nothing more now */
-  read(into: Uint8Array): number
-  /** Writes to the terminal. Never blocks. @returns bytes taken; with nobody there all of them, and they are lost */
-  write(bytes: Uint8Array): number
-  /** Hangs up: programs that have it open read end of file. Idempotent. */
-  close(): void
-}
-
 /**
  * Opens a pseudo-terminal; any terminal program can use its `path`.
  *
@@ -80,14 +57,14 @@ export interface Pty extends Disposable {
  *
  * @throws ENOSPC no pseudo-terminals left · EMFILE no fds or no inotify instances left
  */
-export function openPty(events: PtyEvents = {}): Pty {
-  return new UnixPty(events)
+export function openPty(events: PeerEvents = {}): Peer {
+  return new Pty(events)
 }
 
-class UnixPty implements Pty {
+class Pty implements Peer {
   readonly path: string
   readonly #fd: number
-  readonly #events: PtyEvents
+  readonly #events: PeerEvents
   readonly #watch: Watch
   readonly #endOpens: () => void
   #present = false
@@ -95,7 +72,7 @@ class UnixPty implements Pty {
   #readable = false // told so, and not yet read to the end
   #full = false
 
-  constructor(events: PtyEvents) {
+  constructor(events: PeerEvents) {
     this.#events = events
     using undo = new Unwind()
     const flags = constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK | O_CLOEXEC

@@ -91,6 +91,29 @@ export function connectUnix(path: string): number {
   return fd
 }
 
+/**
+ * Whether somebody listens at `path`; a socket file of a dead process refuses.
+ *
+ * @throws what keeps us from knowing, such as EACCES and ENAMETOOLONG
+ */
+export function isAnswered(path: string): boolean {
+  try {
+    closeFd(connectUnix(path))
+    return true
+  } catch (error) {
+    switch (error instanceof ErrnoError ? error.code : undefined) {
+      case 'ENOENT':
+      case 'ECONNREFUSED':
+        return false
+      case 'EAGAIN': // a full backlog is somebody's
+      case 'EPROTOTYPE': // and so is a socket of another type
+        return true
+      default:
+        throw error
+    }
+  }
+}
+
 /** Two connected non-blocking sockets. */
 export function socketPair(): [number, number] {
   const pair = new Int32Array(2)

@@ -395,15 +395,15 @@ export class Client {
   }
 
   #sendBacklog(): void {
-    for (let first = this.#backlog[0]; first !== undefined; first = this.#backlog[0]) {
-      const sent = sendBytes(this.#fd, first)
-      if (sent === WOULD_BLOCK) return
-      if (sent < first.length) {
-        this.#backlog[0] = first.subarray(sent)
+    for (const [i, message] of this.#backlog.entries()) {
+      const sent = Math.max(0, sendBytes(this.#fd, message))
+      if (sent < message.length) {
+        this.#backlog[i] = message.subarray(sent)
+        this.#backlog.splice(0, i)
         return
       }
-      this.#backlog.shift()
     }
+    this.#backlog.length = 0
     this.#watch.interest = EPOLLIN
   }
 

@@ -1,5 +1,4 @@
 /** Serves one mdev at a UNIX socket: one client at a time, as many as may come. */
-import { unlinkSync } from 'node:fs'
 import type { GroupUser } from '../mdev/group.ts'
 import type { MdevDevice, MdevSession } from '../mdev/mdev.ts'
 import type { Exposure } from '../mdev/parent.ts'
@@ -8,14 +7,12 @@ import type { Logger } from '../lib/log.ts'
 import { closeFd } from '../os/fd.ts'
 import { Inbox, Outbox } from '../os/message.ts'
 import { processName } from '../os/process.ts'
-import { EPOLLIN, type Reactor, type Watch } from '../os/reactor.ts'
-import { acceptUnix, listenUnix, peerCredentials, type PeerCredentials } from '../os/unix-socket.ts'
+import type { Reactor } from '../os/reactor.ts'
+import { UnixListener } from '../os/unix-listener.ts'
+import { peerCredentials, type PeerCredentials } from '../os/unix-socket.ts'
 import type { AccessTimes } from './access-times.ts'
 import { Connection, OUTBOX_CAPACITY, type SharedBuffers } from './connection.ts'
 import type { ServerStats } from './served-client.ts'
-
-/** How long no client is accepted after accepting one has failed. */
-const ACCEPT_PAUSE_MS = 100
 
 /** Bytes received at most in one go, with what was kept of the go before. */
 const INBOX_CAPACITY = 64 * 1024
@@ -46,40 +43,23 @@ export class Server implements Exposure {
     refused: 0,
   }
   readonly #options: ServerOptions
-  readonly #listener: number
-  readonly #watch: Watch
+  readonly #listener: UnixListener
   #connection: Connection | undefined
 
   /** @throws EADDRINUSE, EACCES, ENAMETOOLONG, ENOENT: it cannot listen there */
   constructor(options: ServerOptions) {
     this.#options = options
-    this.#listener = listenUnix(options.path, 0o600)
-    this.#watch = options.reactor.watch(this.#listener, EPOLLIN, () => this.#accept())
+    this.#listener = new UnixListener(
+      options.path,
+      options.reactor,
+      (fd) => this.#attach(fd),
+      (error) => options.log.warn(describeError(error)),
+    )
   }
 
   close(): void {
-    this.#watch.close()
-    closeFd(this.#listener)
-    try {
-      unlinkSync(this.#options.path)
-    } catch {
-      // somebody was faster
-    }
+    this.#listener.close()
     this.#connection?.close()
-  }
-
-  #accept(): void {
-    try {
-      const fd = acceptUnix(this.#listener)
-      if (fd !== undefined) this.#attach(fd)
-    } catch (error) {
-      // EMFILE and its kind last: without a pause the waiting client would be reported without end.
-      this.#options.log.warn(describeError(error))
-      this.#watch.interest = 0
-      setTimeout(() => {
-        this.#watch.interest = EPOLLIN
-      }, ACCEPT_PAUSE_MS).unref()
-    }
   }
 
   #attach(fd: number): void {

@@ -32,14 +32,15 @@ test('Arena.map() shows a file from an offset on, and stores reach it', () => {
   using fds = new Fds()
   const fd = fds.own(createMemfd('shared', 3 * PAGE))
   writeSync(fd, new Uint8Array([5]), 0, 1, PAGE + 7)
-  const { bytes, unmap } = new Arena().map(fd, PAGE, 2 * PAGE, true)
+  const mapping = new Arena().map(fd, PAGE, 2 * PAGE, true)
+  const { bytes } = mapping
   assert.equal(bytes.length, 2 * PAGE)
   assert.equal(bytes[7], 5)
   writeSync(fd, new Uint8Array([6]), 0, 1, PAGE + 7)
   assert.equal(bytes[7], 6)
   bytes[2 * PAGE - 1] = 9
   assert.equal(byteAt(fd, 3 * PAGE - 1), 9)
-  unmap()
+  mapping.unmap()
 })
 
 test('two mappings of one file are one memory, in one arena and in two', () => {

@@ -26,7 +26,7 @@ test('cFunction() throws for a function that is not exported', () => {
 test('cFunctionAsync() hands the result to its callback', async () => {
   const getppid = cFunctionAsync('getppid', 'int', [])
   const result = await new Promise<number>((resolve, reject) => {
-    getppid([], (error, value) => (error === null ? resolve(value) : reject(error as Error)))
+    getppid([], (error, value) => (error === null ? resolve(value) : reject(error)))
   })
   assert.equal(result, process.ppid)
 })

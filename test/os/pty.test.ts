@@ -12,11 +12,12 @@ import {
   writeSync,
 } from 'node:fs'
 import { test } from 'node:test'
-import { openPty, type Pty } from '../../src/os/pty.ts'
+import type { Peer } from '../../src/os/peer.ts'
+import { openPty } from '../../src/os/pty.ts'
 
 /** A pty whose owner reads all that comes, and things to wait for. */
 class Owner implements Disposable {
-  readonly pty: Pty
+  readonly pty: Peer
   readonly seen: boolean[] = []
   received = Buffer.alloc(0)
   writable = 0
@@ -58,7 +59,7 @@ class Owner implements Disposable {
   }
 }
 
-function openTerminal(pty: Pty, flags = 0): number {
+function openTerminal(pty: Peer, flags = 0): number {
   return openSync(pty.path, constants.O_RDWR | constants.O_NOCTTY | flags)
 }
 
@@ -108,7 +109,7 @@ test('Pty.present is true from the first open to the last close', async () => {
 
 test('Pty does not wake anybody up while nobody is there', async () => {
   let wakeUps = 0
-  using pty: Pty = openPty({
+  using pty: Peer = openPty({
     onReadable() {
       wakeUps++
       assert.equal(pty.read(new Uint8Array(1)), 0)

@@ -232,7 +232,7 @@ for (const [name, watcher] of Object.entries(WATCHERS)) {
           }),
         )
       })
-      assert.ok(Math.max(...calls) < 0.9 * total, `${calls.join(' and ')}`)
+      assert.ok(Math.max(...calls) < 0.9 * total, calls.join(' and '))
     })
 
     test('a flooded socket leaves room for one that becomes ready later, and for many', async () => {

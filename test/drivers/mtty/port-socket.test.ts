@@ -18,7 +18,7 @@ class Setup implements Disposable {
   #port: SocketPort | undefined
 
   async open(heedsRts = false): Promise<{ port: SocketPort; guest: Collector }> {
-    this.#port = await SocketPort.open(this.path, heedsRts)
+    this.#port = SocketPort.open(this.path, heedsRts)
     return { port: this.#port, guest: new Collector(this.#port) }
   }
 
@@ -205,15 +205,18 @@ test('SocketPort delivers what a guest left behind, and gives the next guest wha
 test('SocketPort refuses a path that is too long, naming it', async () => {
   using scratch = new Scratch()
   const fits = join(scratch.path, 'x'.repeat(107 - scratch.path.length - 1))
-  const port = await SocketPort.open(fits, false)
+  const port = SocketPort.open(fits, false)
   assert.ok(existsSync(fits))
   port.close()
   const long = `${fits}x`
-  await assert.rejects(SocketPort.open(long, false), (error: NodeJS.ErrnoException) => {
-    assert.equal(error.code, 'ENAMETOOLONG')
-    assert.ok(error.message.includes(long))
-    return true
-  })
+  assert.throws(
+    () => SocketPort.open(long, false),
+    (error: NodeJS.ErrnoException) => {
+      assert.equal(error.code, 'ENAMETOOLONG')
+      assert.ok(error.message.includes(long))
+      return true
+    },
+  )
   assert.deepEqual(readdirSync(scratch.path), [])
 })
 
@@ -221,7 +224,7 @@ test('SocketPort refuses a path where somebody listens, and leaves it alone', as
   using setup = new Setup()
   const { guest } = await setup.open()
   const peer = await setup.connect()
-  await assert.rejects(SocketPort.open(setup.path, false), { code: 'EADDRINUSE' })
+  assert.throws(() => SocketPort.open(setup.path, false), { code: 'EADDRINUSE' })
   peer.write('x')
   await guest.next(1)
 })
@@ -229,7 +232,7 @@ test('SocketPort refuses a path where somebody listens, and leaves it alone', as
 test('SocketPort refuses a path where there is something else, and leaves it alone', async () => {
   using setup = new Setup()
   writeFileSync(setup.path, 'mine')
-  await assert.rejects(SocketPort.open(setup.path, false), { code: 'EADDRINUSE' })
+  assert.throws(() => SocketPort.open(setup.path, false), { code: 'EADDRINUSE' })
   assert.ok(statSync(setup.path).isFile())
 })
 
