@@ -1,4 +1,5 @@
 /** The demo with a VM: a stock Linux guest whose own 8250_pci driver uses the card. */
+import { vfioUserDevice } from '../src/host/vmm-arguments.ts'
 import { ErrnoError } from '../src/lib/errno.ts'
 import { cacheDirectory } from '../vm/cache.ts'
 import { type Guest, bootGuest } from '../vm/guest.ts'
@@ -58,13 +59,12 @@ async function play(assets: VmAssets, options: DemoOptions, stage: Stage): Promi
   const { card, conversations } = stage
   screen.step('A guest with the mdev')
   const started = performance.now()
-  const device = { driver: 'vfio-user-pci', socket: { type: 'unix', path: card.socket } }
   await using guest = await bootGuest({
     assets,
     signal,
     init: shellInit,
     files: [{ path: ANSWER, mode: 0o755, content: answerScript }],
-    devices: ['-device', JSON.stringify(device)],
+    devices: ['-device', vfioUserDevice(card.socket)],
   })
   void guest.exited.then(({ stderr }) => {
     stage.fail(new ErrnoError('EPIPE', `QEMU has ended: ${stderr.trim() || 'no message'}`))

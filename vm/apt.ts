@@ -1,5 +1,5 @@
 /** An apt of our own: it downloads signed Debian packages without root, and knows nothing of what is installed here. */
-import { access, mkdir, readFile, readdir, writeFile } from 'node:fs/promises'
+import { access, mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ErrnoError } from '../src/lib/errno.ts'
 import { debianMirrors, readAptSources } from './apt-sources.ts'
@@ -10,6 +10,8 @@ const KEYRINGS = [
   '/usr/share/keyrings/debian-archive-keyring.pgp',
   '/usr/share/keyrings/debian-archive-keyring.gpg',
 ]
+
+const PROGRESS_MS = 1000
 
 export interface Download {
   readonly suite: string
@@ -133,10 +135,23 @@ export class Apt {
     return { count: sizes.length, size: sizes.reduce((sum, size) => sum + size, 0) }
   }
 
-  /** Fetches packages and returns their files, which the caller removes. */
-  async download(download: Download): Promise<string[]> {
+  /**
+   * Fetches packages and returns their files, which the caller removes.
+   *
+   * @param onProgress told now and then how many bytes have come
+   */
+  async download(download: Download, onProgress: (bytes: number) => void): Promise<string[]> {
     const archives = join(this.#directory, 'archives')
-    await this.#apt('apt-get', command(download), archives) // `apt-get download` writes to where it runs
+    // apt tells its progress to terminals only; the files say it too
+    const timer = setInterval(
+      () => void sizeBelow(archives).then(onProgress, () => {}),
+      PROGRESS_MS,
+    )
+    try {
+      await this.#apt('apt-get', command(download), archives) // `apt-get download` writes to where it runs
+    } finally {
+      clearInterval(timer)
+    }
     const names = await readdir(archives)
     return names.filter((name) => name.endsWith('.deb')).map((name) => join(archives, name))
   }
@@ -184,6 +199,16 @@ Dir::Cache ${path('.')};
 Dir::Cache::Archives ${path('archives')};
 Dir::Log ${path('.')};
 `
+}
+
+/** Bytes of all files below a directory, some of which may vanish meanwhile. */
+async function sizeBelow(directory: string): Promise<number> {
+  const names = await readdir(directory, { recursive: true })
+  const sizes = names.map(async (name) => {
+    const about = await stat(join(directory, name)).catch(() => undefined)
+    return about?.isFile() ? about.size : 0
+  })
+  return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0)
 }
 
 async function need(program: string, signal: AbortSignal | undefined): Promise<void> {

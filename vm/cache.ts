@@ -31,7 +31,7 @@ export async function locked<T>(
   let server: Server | undefined
   while ((server = await listen(name, waiting)) === undefined) {
     options.onWait?.()
-    await released(name)
+    await released(name, options.signal)
     options.signal?.throwIfAborted()
   }
   try {
@@ -57,12 +57,19 @@ async function listen(name: string, waiting: Set<Socket>): Promise<Server | unde
   })
 }
 
-/** Resolves when the lock may be free: its holder hung up, or was gone before we could connect. */
-async function released(name: string): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const socket = connect(name)
-    socket.on('error', () => {})
-    socket.on('close', () => resolve())
-    socket.resume()
-  })
+/** Resolves when the lock may be free: its holder hung up, or was gone before we could connect; or when aborted. */
+async function released(name: string, signal: AbortSignal | undefined): Promise<void> {
+  const socket = connect(name)
+  const stop = () => void socket.destroy()
+  signal?.addEventListener('abort', stop)
+  if (signal?.aborted) stop()
+  try {
+    await new Promise<void>((resolve) => {
+      socket.on('error', () => {})
+      socket.on('close', () => resolve())
+      socket.resume()
+    })
+  } finally {
+    signal?.removeEventListener('abort', stop)
+  }
 }

@@ -105,7 +105,8 @@ async function fetchAndUnpack<T>(
     say(
       `${recipe.title}: fetching ${what}: ${count} package${count === 1 ? '' : 's'}, ${(size / 1e6).toFixed(1)} MB`,
     )
-    for (const file of await apt.download(download)) {
+    const tell = everyQuarter(size, (part) => say(`${recipe.title}: ${part}`))
+    for (const file of await apt.download(download, tell)) {
       await execute('dpkg-deb', ['--extract', file, root], { signal })
       await rm(file)
       unpacked.push(basename(file, '.deb'))
@@ -113,6 +114,17 @@ async function fetchAndUnpack<T>(
   }
   for (const name of UNUSED) await discard(join(root, name))
   return unpacked.toSorted()
+}
+
+/** Says how far it is whenever another quarter of `total` bytes has come. */
+function everyQuarter(total: number, say: (part: string) => void): (bytes: number) => void {
+  let said = 0
+  return (bytes) => {
+    const quarter = Math.floor((4 * bytes) / total)
+    if (quarter <= said || quarter > 3) return
+    said = quarter
+    say(`${(bytes / 1e6).toFixed(1)} of ${(total / 1e6).toFixed(1)} MB`)
+  }
 }
 
 async function load<T>(path: string): Promise<Root<T> | undefined> {

@@ -3,9 +3,13 @@
 /** Guest memory in the arguments; whoever pastes them may choose another size. */
 const MEMORY = '1G'
 
+/** The value of QEMU's `-device` (10.1 or later) for the mdev at `socket`. */
+export function vfioUserDevice(socket: string): string {
+  return JSON.stringify({ driver: 'vfio-user-pci', socket: { type: 'unix', path: socket } })
+}
+
 /** Arguments for qemu-system-x86_64 (10.1 or later). */
 export function qemuArguments(socket: string): string[] {
-  const device = { driver: 'vfio-user-pci', socket: { type: 'unix', path: socket } }
   return [
     '-m',
     MEMORY,
@@ -15,7 +19,7 @@ export function qemuArguments(socket: string): string[] {
     '-machine',
     'q35,memory-backend=mem',
     '-device',
-    JSON.stringify(device),
+    vfioUserDevice(socket),
   ]
 }
 
