@@ -5,6 +5,7 @@ import { Inbox, Outbox } from '../../src/os/message.ts'
 import { socketPair } from '../../src/os/unix-socket.ts'
 
 const [left, right] = socketPair()
+const [, idle] = socketPair()
 const inbox = new Inbox(100)
 new Outbox(100).send(left, 3, [0, 1, 2, 0, 1])
 new Outbox(100).send(left, 4, [0])
@@ -17,8 +18,8 @@ try {
   for (const fd of filler.splice(0, 2)) closeFd(fd)
 }
 const report: unknown[] = []
-for (let i = 0; i < 4; i++) {
-  const count = inbox.receive(right, 0, 100)
+for (const fd of [right, idle, right, right]) {
+  const count = inbox.receive(fd, 0, 100)
   report.push([count, inbox.fds.length, inbox.truncated])
   for (const fd of inbox.fds.splice(0)) closeFd(fd)
 }

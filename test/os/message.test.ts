@@ -111,9 +111,9 @@ test('fds for which there is no number make Inbox.truncated, until the next rece
   assert.equal(code, 0, stderr)
   assert.deepEqual(JSON.parse(stdout), [
     [3, 2, true],
+    [WOULD_BLOCK, 0, false],
     [4, 1, false],
     [5, 0, false],
-    [WOULD_BLOCK, 0, false],
   ])
 })
 

@@ -1,5 +1,5 @@
 /** The program at the far end of a serial port: a terminal, or a client of a socket. */
-import { constants, openSync } from 'node:fs'
+import { closeSync, constants, openSync } from 'node:fs'
 import { type Socket, connect } from 'node:net'
 import { once } from 'node:events'
 import { ReadStream } from 'node:tty'
@@ -9,9 +9,12 @@ export class Terminal implements AsyncDisposable {
   /** What came, a character a byte. */
   readonly received: Transcript
   readonly #stream: Socket
+  readonly #release: () => void
 
-  private constructor(stream: Socket, path: string) {
+  /** @param release what to do when the stream is closed */
+  private constructor(stream: Socket, path: string, release: () => void = () => {}) {
     this.#stream = stream
+    this.#release = release
     this.received = new Transcript(path)
     stream.setEncoding('latin1').on('data', (text: string) => this.received.push(text))
     stream.on('error', () => {}) // EIO: the terminal is gone; 'close' follows
@@ -21,7 +24,8 @@ export class Terminal implements AsyncDisposable {
   /** Opens a terminal as programs for serial lines do. */
   static open(path: string): Terminal {
     const fd = openSync(path, constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK)
-    return new Terminal(new ReadStream(fd), path)
+    // libuv opens the terminal once more, and leaves ours to us
+    return new Terminal(new ReadStream(fd), path, () => closeSync(fd))
   }
 
   /** Connects to a socket. */
@@ -40,6 +44,7 @@ export class Terminal implements AsyncDisposable {
     const closed = once(this.#stream, 'close')
     this.#stream.destroy()
     await closed
+    this.#release()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -42,9 +42,14 @@ export class Served implements Disposable {
     return server
   }
 
-  /** Waits until no client is attached, and what the last one gave is closed. */
+  /** Waits until no client is attached, of those that the server has seen, and what the last one gave is closed. */
   async idle(): Promise<void> {
-    if (this.mdev.group.user !== undefined) await once(this.host.events, 'detach')
+    if (this.mdev.group.user !== undefined) await this.detached()
+  }
+
+  /** Waits for the next client to go, whether or not it has come yet. */
+  async detached(): Promise<void> {
+    await once(this.host.events, 'detach')
     await new Promise((resolve) => setImmediate(resolve)) // listeners are told in the midst of the clean-up
   }
 

@@ -1,0 +1,236 @@
+/** The container beside a model that has no arena, no order and no shortcut: pages in a Map. */
+import assert from 'node:assert/strict'
+import { readSync } from 'node:fs'
+import { test } from 'node:test'
+import * as fc from 'fast-check'
+import { Container, type DmaMap } from '../../src/iommu/container.ts'
+import type { ErrnoError } from '../../src/lib/errno.ts'
+import { Unwind } from '../../src/lib/unwind.ts'
+import { KINDS, makeBacking } from '../support/backing.ts'
+import { assertKeepsFds, duplicate, Fds } from '../support/fds.ts'
+import { Scratch } from '../support/scratch.ts'
+
+const PAGE = 4096
+const FILE_PAGES = 6
+const IOVA_PAGES = 10
+const MAX_MAPS = 4
+
+/** `file` -1: none */
+interface MapOperation {
+  readonly kind: 'map'
+  readonly first: number
+  readonly pages: number
+  readonly file: number
+  readonly filePage: number
+  readonly readable: boolean
+  readonly writable: boolean
+}
+
+type Operation =
+  | MapOperation
+  | { readonly kind: 'unmap'; readonly first: number; readonly pages: number }
+  | { readonly kind: 'unmapAll' }
+  | { readonly kind: 'read'; readonly at: number; readonly length: number }
+  | { readonly kind: 'write'; readonly at: number; readonly bytes: Uint8Array }
+
+class Refusal extends Error {
+  readonly code: string
+
+  constructor(code: string) {
+    super(code)
+    this.code = code
+  }
+}
+
+class Model {
+  readonly files = KINDS.map(() => new Uint8Array(FILE_PAGES * PAGE))
+  maps: MapOperation[] = []
+
+  map(map: MapOperation): void {
+    if (map.pages === 0) throw new Refusal('EINVAL')
+    if (this.maps.some((other) => JSON.stringify(other) === JSON.stringify(map))) return
+    for (let page = 0; page < map.pages; page++) {
+      if (this.#mapAt(map.first + page) !== undefined) throw new Refusal('EEXIST')
+    }
+    if (this.maps.length >= MAX_MAPS) throw new Refusal('ENOSPC')
+    if (map.file >= 0 && map.filePage + map.pages > FILE_PAGES) throw new Refusal('EINVAL')
+    this.maps.push(map)
+  }
+
+  unmap(first: number, pages: number): void {
+    const found = this.maps.find((map) => map.first === first && map.pages === pages)
+    if (found === undefined) throw new Refusal('ENOENT')
+    this.maps = this.maps.filter((map) => map !== found)
+  }
+
+  read(at: number, target: Uint8Array): void {
+    for (let i = 0; i < target.length; i++) {
+      const [file, offset] = this.#byteAt(at + i, 'readable')
+      target[i] = file[offset] ?? 0
+    }
+  }
+
+  write(at: number, source: Uint8Array): void {
+    for (const [i, value] of source.entries()) {
+      const [file, offset] = this.#byteAt(at + i, 'writable')
+      file[offset] = value
+    }
+  }
+
+  #byteAt(at: number, right: 'readable' | 'writable'): [Uint8Array, number] {
+    const map = this.#mapAt(Math.floor(at / PAGE))
+    if (map === undefined) throw new Refusal('EFAULT')
+    if (!map[right]) throw new Refusal('EACCES')
+    const file = this.files[map.file]
+    if (file === undefined) throw new Refusal('EFAULT')
+    return [file, at - (map.first - map.filePage) * PAGE]
+  }
+
+  #mapAt(page: number): MapOperation | undefined {
+    return this.maps.find(({ first, pages }) => page >= first && page < first + pages)
+  }
+}
+
+const page = fc.nat(IOVA_PAGES)
+const pages = fc.oneof({ weight: 9, arbitrary: fc.integer({ min: 1, max: 4 }) }, fc.constant(0))
+/** Near the ends of pages, where the mistakes are. */
+const address = fc
+  .tuple(page, fc.oneof(fc.integer({ min: -8, max: 8 }), fc.nat(PAGE)))
+  .map(([first, offset]) => Math.max(0, first * PAGE + offset))
+const often = fc.oneof({ weight: 5, arbitrary: fc.constant(true) }, fc.constant(false))
+
+const operation: fc.Arbitrary<Operation> = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc
+      .record({
+        kind: fc.constant('map' as const),
+        first: page,
+        pages,
+        file: fc.integer({ min: -1, max: KINDS.length - 1 }),
+        filePage: fc.nat(FILE_PAGES),
+        readable: often,
+        writable: often,
+      })
+      .map((map) => (map.file < 0 ? Object.assign(map, { filePage: 0 }) : map)),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('unmap' as const), first: page, pages }) },
+  { weight: 1, arbitrary: fc.constant({ kind: 'unmapAll' as const }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      kind: fc.constant('read' as const),
+      at: address,
+      length: fc.oneof(fc.nat(16), fc.nat(3 * PAGE)),
+    }),
+  },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      kind: fc.constant('write' as const),
+      at: address,
+      bytes: fc.oneof(
+        fc.uint8Array({ maxLength: 16 }),
+        fc
+          .tuple(fc.nat(3 * PAGE), fc.integer({ min: 1, max: 255 }))
+          .map(([length, value]) => new Uint8Array(length).fill(value)),
+      ),
+    }),
+  },
+)
+
+/** What a step comes to: the errno, or the bytes read. */
+function outcome(step: () => Uint8Array | void): string {
+  try {
+    const bytes = step()
+    return bytes === undefined ? 'done' : Buffer.from(bytes).toString('base64')
+  } catch (error) {
+    return (error as ErrnoError).code
+  }
+}
+
+function runOnModel(model: Model, operation: Operation): Uint8Array | void {
+  switch (operation.kind) {
+    case 'map':
+      return model.map(operation)
+    case 'unmap':
+      return model.unmap(operation.first, operation.pages)
+    case 'unmapAll':
+      model.maps = []
+      return
+    case 'read': {
+      const target = new Uint8Array(operation.length)
+      model.read(operation.at, target)
+      return target
+    }
+    case 'write':
+      return model.write(operation.at, operation.bytes)
+  }
+}
+
+function runOnContainer(
+  container: Container,
+  files: readonly number[],
+  operation: Operation,
+): Uint8Array | void {
+  switch (operation.kind) {
+    case 'map':
+      return container.map(dmaMap(operation, files))
+    case 'unmap':
+      return container.unmap(operation.first * PAGE, operation.pages * PAGE)
+    case 'unmapAll':
+      return container.unmapAll()
+    case 'read': {
+      const target = new Uint8Array(operation.length)
+      container.read(operation.at, target)
+      return target
+    }
+    case 'write':
+      return container.write(operation.at, operation.bytes)
+  }
+}
+
+function dmaMap(operation: MapOperation, files: readonly number[]): DmaMap {
+  const { first, pages, file, filePage, readable, writable } = operation
+  const fd = files[file]
+  return {
+    iova: first * PAGE,
+    size: pages * PAGE,
+    readable,
+    writable,
+    ...(fd === undefined ? {} : { file: { fd: duplicate(fd), offset: filePage * PAGE } }),
+  }
+}
+
+/** Runs `operations` on both, and compares what each comes to, and the files at the end. */
+function compare(operations: readonly Operation[]): void {
+  using scratch = new Scratch()
+  using fds = new Fds()
+  const files = KINDS.map((kind) => fds.own(makeBacking(kind, FILE_PAGES * PAGE, scratch)))
+  const model = new Model()
+  const container = new Container(MAX_MAPS)
+  using end = new Unwind()
+  end.defer(() => container.unmapAll())
+  for (const operation of operations) {
+    assert.equal(
+      outcome(() => runOnContainer(container, files, operation)),
+      outcome(() => runOnModel(model, operation)),
+      operation.kind,
+    )
+    assert.equal(container.count, model.maps.length)
+  }
+  for (const [i, fd] of files.entries()) {
+    const bytes = Buffer.alloc(FILE_PAGES * PAGE)
+    readSync(fd, bytes, 0, bytes.length, 0)
+    assert.ok(bytes.equals(model.files[i] ?? bytes.subarray(1)), `contents of ${KINDS[i]}`)
+  }
+}
+
+test('Container does as a simple model does, whatever comes, and leaves no fd', () => {
+  fc.assert(
+    fc.property(fc.array(operation, { maxLength: 60, size: 'max' }), (operations) => {
+      assertKeepsFds(() => compare(operations))
+    }),
+    { numRuns: 300 },
+  )
+})
