@@ -254,12 +254,26 @@ export function describeFrame(frame: Frame): string {
   return `${commandName(command)}: ${what}${files}`
 }
 
-const NAMES = new Map<number, string>(
-  Object.entries(wire)
-    .filter(([name, value]) => /^VFIO_USER_[A-EG-Z]/.test(name) && typeof value === 'number')
-    .map(([name, value]) => [value as number, name.replace('VFIO_USER_', '')]),
-)
+const NAMES: Readonly<Record<number, string>> = {
+  [wire.VFIO_USER_VERSION]: 'VERSION',
+  [wire.VFIO_USER_DMA_MAP]: 'DMA_MAP',
+  [wire.VFIO_USER_DMA_UNMAP]: 'DMA_UNMAP',
+  [wire.VFIO_USER_DEVICE_GET_INFO]: 'DEVICE_GET_INFO',
+  [wire.VFIO_USER_DEVICE_GET_REGION_INFO]: 'DEVICE_GET_REGION_INFO',
+  [wire.VFIO_USER_DEVICE_GET_REGION_IO_FDS]: 'DEVICE_GET_REGION_IO_FDS',
+  [wire.VFIO_USER_DEVICE_GET_IRQ_INFO]: 'DEVICE_GET_IRQ_INFO',
+  [wire.VFIO_USER_DEVICE_SET_IRQS]: 'DEVICE_SET_IRQS',
+  [wire.VFIO_USER_REGION_READ]: 'REGION_READ',
+  [wire.VFIO_USER_REGION_WRITE]: 'REGION_WRITE',
+  [wire.VFIO_USER_DMA_READ]: 'DMA_READ',
+  [wire.VFIO_USER_DMA_WRITE]: 'DMA_WRITE',
+  [wire.VFIO_USER_DEVICE_RESET]: 'DEVICE_RESET',
+  [wire.VFIO_USER_REGION_WRITE_MULTI]: 'REGION_WRITE_MULTI',
+  [wire.VFIO_USER_DEVICE_FEATURE]: 'DEVICE_FEATURE',
+  [wire.VFIO_USER_MIG_DATA_READ]: 'MIG_DATA_READ',
+  [wire.VFIO_USER_MIG_DATA_WRITE]: 'MIG_DATA_WRITE',
+}
 
 export function commandName(command: number): string {
-  return NAMES.get(command) ?? `command ${command}`
+  return NAMES[command] ?? `command ${command}`
 }
