@@ -39,6 +39,7 @@ class ChecksumEngine implements Registers {
   readonly #dma: Dma
   readonly #done: IrqVector | undefined
   readonly #registers = new Uint32Array(5)
+  #current: symbol | undefined
 
   constructor(dma: Dma, done: IrqVector | undefined) {
     this.#dma = dma
@@ -52,23 +53,32 @@ class ChecksumEngine implements Registers {
   write(offset: number, value: number): void {
     if (offset > LENGTH) return // SUM and STATUS are read only
     this.#registers[offset / 4] = value
-    if (offset === LENGTH) this.#run(value)
+    if (offset === LENGTH) void this.#run(value)
   }
 
   reset(): void {
+    this.#current = undefined
     this.#registers.fill(0)
   }
 
-  #run(length: number): void {
+  /** Guest memory may have to be asked for, so the device can be reset, or started anew, before this ends. */
+  async #run(length: number): Promise<void> {
+    const run = (this.#current = Symbol('run'))
     const bytes = new Uint8Array(Math.min(length, MAX_LENGTH))
+    const status = await this.#fetch(bytes)
+    if (run !== this.#current) return
+    this.#registers[SUM / 4] = bytes.reduce((sum, byte) => sum + byte, 0)
+    this.#registers[STATUS / 4] = status
+    this.#done?.trigger()
+  }
+
+  async #fetch(bytes: Uint8Array): Promise<number> {
     try {
-      this.#dma.read(this.read(ADDRESS_HIGH) * 2 ** 32 + this.read(ADDRESS), bytes)
-      this.#registers[SUM / 4] = bytes.reduce((sum, byte) => sum + byte, 0)
-      this.#registers[STATUS / 4] = STATUS_DONE
+      await this.#dma.read(this.read(ADDRESS_HIGH) * 2 ** 32 + this.read(ADDRESS), bytes)
+      return STATUS_DONE
     } catch (error) {
       if (!(error instanceof ErrnoError)) throw error
-      this.#registers[STATUS / 4] = STATUS_FAILED // the guest gave an address that is not its memory
+      return STATUS_FAILED // the guest gave an address that is not its memory
     }
-    this.#done?.trigger()
   }
 }

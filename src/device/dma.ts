@@ -8,10 +8,15 @@ import { hex } from '../lib/format.ts'
  * @throws EFAULT not mapped · EACCES mapped without that right, or the guest has bus mastering off
  */
 export interface Dma {
-  /** Copies guest memory at `iova` into `target`. */
-  read(iova: number, target: Uint8Array): void
-  /** Copies `source` into guest memory at `iova`. */
-  write(iova: number, source: Uint8Array): void
+  /**
+   * Copies guest memory at `iova` into `target`; await it.
+   *
+   * @returns nothing, and it is done, where the memory is mapped here; else a promise: the VM has to be asked, which it
+   *          can answer only after the access that led to this has been replied to
+   */
+  read(iova: number, target: Uint8Array): void | Promise<void>
+  /** Copies `source` into guest memory at `iova`; await it, as {@link read}. */
+  write(iova: number, source: Uint8Array): void | Promise<void>
   /**
    * Guest memory itself, without a copy; inside one mapping. Reads zeros after the client has unmapped it.
    *
@@ -35,12 +40,12 @@ export class DmaGate implements Dma {
     this.#memory = memory
   }
 
-  read(iova: number, target: Uint8Array): void {
-    this.#open(iova).read(iova, target)
+  read(iova: number, target: Uint8Array): void | Promise<void> {
+    return this.#open(iova).read(iova, target)
   }
 
-  write(iova: number, source: Uint8Array): void {
-    this.#open(iova).write(iova, source)
+  write(iova: number, source: Uint8Array): void | Promise<void> {
+    return this.#open(iova).write(iova, source)
   }
 
   view(iova: number, length: number): Uint8Array {

@@ -4,7 +4,14 @@ import { closeFd } from '../os/fd.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import { Unwind } from '../lib/unwind.ts'
-import { fileIdentity, type Memory, openMemory, UnreachableMemory } from './memory.ts'
+import {
+  type Done,
+  fileIdentity,
+  type Memory,
+  MessageMemory,
+  openMemory,
+  type RemoteMemory,
+} from './memory.ts'
 
 /** Most bytes of one map, as libvfio-user has it. */
 const MAX_MAP_SIZE = 8 * 2 ** 40
@@ -33,15 +40,20 @@ interface Entry extends DmaMap {
 
 export class Container {
   readonly #maxMaps: number
+  readonly #remote: RemoteMemory
   readonly #arena = new Arena()
   /** Sorted by iova; they do not overlap. */
   readonly #entries: Entry[] = []
   #last: Entry | undefined
   #keptFds = 0
 
-  /** @param maxMaps most maps at a time */
-  constructor(maxMaps: number) {
+  /**
+   * @param maxMaps most maps at a time
+   * @param remote  reaches what the client maps without a file
+   */
+  constructor(maxMaps: number, remote: RemoteMemory) {
     this.#maxMaps = maxMaps
+    this.#remote = remote
   }
 
   /** Maps at this moment. */
@@ -69,7 +81,9 @@ export class Container {
     const { file } = map
     const identity = file && fileIdentity(file.fd)
     const memory =
-      file === undefined ? new UnreachableMemory() : openMemory(this.#arena, { ...map, ...file })
+      file === undefined
+        ? new MessageMemory(this.#remote, map.iova)
+        : openMemory(this.#arena, { ...map, ...file })
     if (memory.keepsFd && ++this.#keptFds > MAX_KEPT_FDS) {
       this.#close(memory)
       throw new ErrnoError(
@@ -141,14 +155,23 @@ export class Container {
     for (const { memory } of this.#entries.splice(0)) undo.defer(() => this.#close(memory))
   }
 
-  /** Copies client memory, across maps. @throws EFAULT not mapped · EACCES not readable */
-  read(iova: number, target: Uint8Array): void {
-    this.#walk(iova, target, 'readable', (entry, offset, part) => entry.memory.read(offset, part))
+  /**
+   * Copies client memory, across maps.
+   *
+   * @returns a promise where part of it has to be asked of the client
+   * @throws EFAULT not mapped · EACCES not readable; the promise rejects with what the client says
+   */
+  read(iova: number, target: Uint8Array): Done {
+    return this.#walk(iova, target, 'readable', (entry, offset, part) =>
+      entry.memory.read(offset, part),
+    )
   }
 
-  /** Copies into client memory, across maps. @throws EFAULT not mapped · EACCES not writable */
-  write(iova: number, source: Uint8Array): void {
-    this.#walk(iova, source, 'writable', (entry, offset, part) => entry.memory.write(offset, part))
+  /** Copies into client memory, as {@link read} does from it. @throws EFAULT not mapped · EACCES not writable */
+  write(iova: number, source: Uint8Array): Done {
+    return this.#walk(iova, source, 'writable', (entry, offset, part) =>
+      entry.memory.write(offset, part),
+    )
   }
 
   /** Client memory itself, inside one map that grants reading. @throws EFAULT, EACCES, EOPNOTSUPP */
@@ -163,15 +186,18 @@ export class Container {
     iova: number,
     buffer: Uint8Array,
     right: 'readable' | 'writable',
-    access: (entry: Entry, offset: number, part: Uint8Array) => void,
-  ): void {
+    access: (entry: Entry, offset: number, part: Uint8Array) => Done,
+  ): Done {
+    let pending: Promise<void>[] | undefined
     for (let done = 0; done < buffer.length;) {
       const entry = this.#find(iova + done, right)
       const length = Math.min(buffer.length - done, entry.end - iova - done)
       const part = length === buffer.length ? buffer : buffer.subarray(done, done + length)
-      access(entry, iova + done - entry.iova, part)
+      const under = access(entry, iova + done - entry.iova, part)
+      if (under !== undefined) (pending ??= []).push(under)
       done += length
     }
+    return pending && allOf(pending)
   }
 
   #find(iova: number, right: 'readable' | 'writable'): Entry {
@@ -199,6 +225,13 @@ export class Container {
     }
     return low
   }
+}
+
+/** Resolves when all have ended: until then the buffer is in use. @throws the first error */
+async function allOf(pending: readonly Promise<void>[]): Promise<void> {
+  const outcomes = await Promise.allSettled(pending)
+  const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+  if (failed !== undefined) throw failed.reason
 }
 
 function describe({ iova, size }: DmaMap): string {

@@ -18,12 +18,22 @@ import {
   O_WRONLY,
 } from '../os/fd.ts'
 
+/** Nothing where it has been done already, else a promise of it. */
+export type Done = void | Promise<void>
+
+/** Memory that only the client itself can reach, by IOVA. */
+export interface RemoteMemory {
+  read(iova: number, target: Uint8Array): Promise<void>
+  write(iova: number, source: Uint8Array): Promise<void>
+}
+
 /** Memory behind one map; offsets and lengths are inside it, which the container has checked. */
 export interface Memory {
   /** Whether the fd stays open until `close`. */
   readonly keepsFd: boolean
-  read(offset: number, target: Uint8Array): void
-  write(offset: number, source: Uint8Array): void
+  /** Done on return, or when what is returned resolves. */
+  read(offset: number, target: Uint8Array): Done
+  write(offset: number, source: Uint8Array): Done
   /** Without a copy. @throws EOPNOTSUPP where the memory is not mapped here in one piece */
   view(offset: number, length: number): Uint8Array
   close(): void
@@ -200,28 +210,31 @@ class FileMemory implements Memory {
   }
 }
 
-/** A range that the client declared without a file. */
-export class UnreachableMemory implements Memory {
+/** A range that the client declared without a file: it reads and writes for us. */
+export class MessageMemory implements Memory {
   readonly keepsFd = false
+  readonly #remote: RemoteMemory
+  readonly #iova: number
 
-  read(): void {
-    throw unreachable()
+  constructor(remote: RemoteMemory, iova: number) {
+    this.#remote = remote
+    this.#iova = iova
   }
 
-  write(): void {
-    throw unreachable()
+  read(offset: number, target: Uint8Array): Done {
+    return this.#remote.read(this.#iova + offset, target)
+  }
+
+  write(offset: number, source: Uint8Array): Done {
+    return this.#remote.write(this.#iova + offset, source)
   }
 
   view(): Uint8Array {
-    throw unreachable()
+    throw new ErrnoError(
+      'EOPNOTSUPP',
+      'dma view: this memory came without a file; use read and write, or start the VM with shared memory',
+    )
   }
 
   close(): void {}
-}
-
-function unreachable(): ErrnoError {
-  return new ErrnoError(
-    'EFAULT',
-    'dma: this memory came without a file; start the VM with shared memory',
-  )
 }

@@ -8,13 +8,12 @@ import * as wire from '../abi/vfio-user.ts'
 import { ErrnoError, errnoCode } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import { dataViewOf } from '../lib/struct.ts'
-import { Arena, type Mapping } from '../os/arena.ts'
 import { closeFd } from '../os/fd.ts'
-import { createMemfd } from '../os/memfd.ts'
 import { Inbox, Outbox, sendBytes, WOULD_BLOCK } from '../os/message.ts'
 import { EPOLLIN, EPOLLOUT, reactor, type Reactor, type Watch } from '../os/reactor.ts'
 import { connectUnix } from '../os/unix-socket.ts'
 import { ClientInterrupts } from './client-interrupts.ts'
+import { ClientMemories, type ClientMemory, type MapOptions } from './client-memory.ts'
 import { FrameReader, type Message } from './frame.ts'
 import {
   type Capabilities,
@@ -57,14 +56,6 @@ export interface Reply {
   readonly payload: Uint8Array
 }
 
-/** Memory of this process that the device may use. */
-export interface ClientMemory {
-  readonly iova: number
-  readonly bytes: Uint8Array
-  /** Takes it away from the device, then frees it. */
-  unmap(): Promise<void>
-}
-
 export interface AttachOptions {
   readonly reactor?: Reactor
   /** Gives up a request that has no answer after so many ms; 5000 unless given, as QEMU does. */
@@ -87,7 +78,7 @@ export class Client {
   readonly #header = wire.VfioUserHeader.view()
   readonly #watch: Watch
   readonly #pending = new Map<number, Pending>()
-  readonly #arena = new Arena()
+  readonly #memories = new ClientMemories(this)
   readonly #backlog: Uint8Array[] = []
   readonly #interrupts = new Set<ClientInterrupts>()
   #nextId = 0
@@ -223,39 +214,8 @@ export class Client {
    * @param iova where the device finds it; page aligned, like `size`
    * @throws what the server says of the map: EINVAL, EEXIST, ENOSPC
    */
-  async map(iova: number, size: number): Promise<ClientMemory> {
-    const fd = createMemfd('mdevkit-client', size)
-    let mapping: Mapping | undefined
-    try {
-      mapping = this.#arena.map(fd, 0, size, true)
-      const flags = wire.VFIO_USER_F_DMA_REGION_READ | wire.VFIO_USER_F_DMA_REGION_WRITE
-      const request = wire.VfioUserDmaMap.encode({
-        argsz: wire.VfioUserDmaMap.size,
-        flags,
-        addr: iova,
-        size,
-      })
-      await this.request(wire.VFIO_USER_DMA_MAP, request, [fd])
-    } catch (error) {
-      mapping?.unmap()
-      throw error
-    } finally {
-      closeFd(fd)
-    }
-    const { bytes } = mapping
-    return {
-      iova,
-      bytes,
-      unmap: async () => {
-        const argsz = wire.VfioUserDmaUnmap.size
-        const request = wire.VfioUserDmaUnmap.encode({ argsz, addr: iova, size })
-        try {
-          await this.request(wire.VFIO_USER_DMA_UNMAP, request)
-        } finally {
-          mapping.unmap()
-        }
-      },
-    }
+  async map(iova: number, size: number, options: MapOptions = {}): Promise<ClientMemory> {
+    return this.#memories.map(iova, size, options)
   }
 
   /**
@@ -336,6 +296,18 @@ export class Client {
   #send(command: number, flags: number, payload: Uint8Array, fds: readonly number[]): number {
     if (this.#ended !== undefined) throw this.#ended
     const id = this.#freeId()
+    this.#sendFrame(id, command, flags, 0, payload, fds)
+    return id
+  }
+
+  #sendFrame(
+    id: number,
+    command: number,
+    flags: number,
+    error: number,
+    payload: Uint8Array,
+    fds: readonly number[] = [],
+  ): void {
     const size = HEADER + payload.length
     if (size > this.#outbox.bytes.length) throw new ErrnoError('EINVAL', `message of ${size} bytes`)
     const header = this.#header.aim(this.#outbox.view)
@@ -343,13 +315,13 @@ export class Client {
     header.command = command
     header.size = size
     header.flags = flags
-    header.error = 0
+    header.error = error
     this.#outbox.bytes.set(payload, HEADER)
     if (this.#backlog.length > 0) {
       // Fds cannot wait: they may be closed by their owner meanwhile.
       if (fds.length > 0) throw serverDoesNotRead()
       this.#backlog.push(this.#outbox.bytes.slice(0, size))
-      return id
+      return
     }
     const taken = this.#take(size, fds)
     if (taken === WOULD_BLOCK && fds.length > 0) throw serverDoesNotRead()
@@ -358,7 +330,6 @@ export class Client {
       this.#backlog.push(this.#outbox.bytes.slice(sent, size))
       this.#watch.interest = EPOLLIN | EPOLLOUT
     }
-    return id
   }
 
   /** Sends what the socket takes. @throws ECONNRESET the server has gone */
@@ -408,7 +379,10 @@ export class Client {
   }
 
   #onMessage(message: Message): boolean {
-    if ((message.flags & wire.VFIO_USER_F_TYPE_MASK) !== wire.VFIO_USER_F_TYPE_REPLY) return true
+    if ((message.flags & wire.VFIO_USER_F_TYPE_MASK) !== wire.VFIO_USER_F_TYPE_REPLY) {
+      this.#answer(message)
+      return true
+    }
     const pending = this.#pending.get(message.id)
     // Old servers answer posted writes.
     if (pending === undefined && message.command === wire.VFIO_USER_REGION_WRITE) return true
@@ -421,6 +395,15 @@ export class Client {
     const errno = failed ? message.error || EIO : 0
     pending.resolve({ errno, payload: message.payload() })
     return true
+  }
+
+  /** Does what the server asks for. */
+  #answer(message: Message): void {
+    const { id, command } = message
+    const { errno, payload } = this.#memories.answer(message)
+    if ((message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) return
+    const flags = wire.VFIO_USER_F_TYPE_REPLY | (errno === 0 ? 0 : wire.VFIO_USER_F_ERROR)
+    this.#sendFrame(id, command, flags, errno, payload)
   }
 
   #end(error: ErrnoError): void {

@@ -75,6 +75,9 @@ function version(client: ServedClient, request: Message): number {
   return wire.VfioUserVersion.size + json.length
 }
 
+/** Smaller ranges without a file are ROMs, and other devices' BARs. */
+const LIKELY_RAM = 16 * 1024 * 1024
+
 const DMA_RIGHTS = wire.VFIO_USER_F_DMA_REGION_READ | wire.VFIO_USER_F_DMA_REGION_WRITE
 
 function dmaMap(client: ServedClient, request: Message): number {
@@ -84,11 +87,13 @@ function dmaMap(client: ServedClient, request: Message): number {
   }
   if ((flags & ~DMA_RIGHTS) !== 0) throw invalid(`DMA_MAP: flags ${hex(flags)}`)
   const hasFile = request.fds.length > 0
+  const writable = (flags & wire.VFIO_USER_F_DMA_REGION_WRITE) !== 0
+  if (!hasFile && writable && size >= LIKELY_RAM) client.adviseSharedMemory()
   client.container.map({
     iova: addr,
     size,
     readable: (flags & wire.VFIO_USER_F_DMA_REGION_READ) !== 0,
-    writable: (flags & wire.VFIO_USER_F_DMA_REGION_WRITE) !== 0,
+    writable,
     ...(hasFile ? { file: { fd: request.takeFd(), offset } } : {}),
   })
   client.stats.dmaMaps++

@@ -8,6 +8,7 @@ import { closeFd } from '../os/fd.ts'
 import { type Inbox, type Outbox, sendBytes, WOULD_BLOCK } from '../os/message.ts'
 import { EPOLLIN, EPOLLOUT, type Reactor, type Watch } from '../os/reactor.ts'
 import { ClientIrqs } from './client-irqs.ts'
+import { ClientRequests } from './client-requests.ts'
 import { COMMANDS } from './commands.ts'
 import { FrameReader, type Message } from './frame.ts'
 import type { ServedClient, ServerStats } from './served-client.ts'
@@ -43,7 +44,7 @@ export interface ConnectionOptions {
 }
 
 export class Connection implements ServedClient {
-  readonly container = new Container(OUR_CAPABILITIES.max_dma_maps)
+  readonly container: Container
   readonly stats: ServerStats
   readonly reply: DataView
   readonly replyBytes: Uint8Array
@@ -61,12 +62,23 @@ export class Connection implements ServedClient {
   #backlog: Uint8Array | undefined
   #closing = false
   #closed = false
+  /** Our own requests, to be sent after the replies of this turn. */
+  #outgoing: Uint8Array[] = []
+  #serving = false
+  #advised = false
+  readonly #requests: ClientRequests
 
   constructor(options: ConnectionOptions) {
     this.#options = options
     this.stats = options.stats
     this.reply = options.buffers.outbox.view
     this.replyBytes = options.buffers.outbox.bytes
+    this.#requests = new ClientRequests({
+      send: (message) => this.#sendRequest(message),
+      maxTransfer: () =>
+        Math.min(this.capabilities?.max_data_xfer_size ?? 0, OUR_CAPABILITIES.max_data_xfer_size),
+    })
+    this.container = new Container(OUR_CAPABILITIES.max_dma_maps, this.#requests)
     this.#reader = new FrameReader(options.buffers.inbox, MAX_MESSAGE, (message) =>
       this.#handle(message),
     )
@@ -101,6 +113,8 @@ export class Connection implements ServedClient {
     this.#reader.close()
     this.#queued = 0
     this.#backlog = undefined
+    this.#outgoing = []
+    this.#requests.close()
     try {
       this.#options.onClose() // the device stops using memory before it goes
     } finally {
@@ -114,15 +128,28 @@ export class Connection implements ServedClient {
     if (!this.#closed) this.#onReady(EPOLLIN | EPOLLOUT)
   }
 
+  adviseSharedMemory(): void {
+    if (this.#advised) return
+    this.#advised = true
+    this.#options.log.warn(
+      'guest memory came without a file: the device reaches it by messages, which is slow. ' +
+        'Share it: qemu -object memory-backend-memfd,id=mem,size=…,share=on -machine …,memory-backend=mem',
+    )
+  }
+
   reserveReply(size: number): void {
     if (this.replyAt + size > this.replyBytes.length) this.#flush()
   }
 
   #onReady(events: number): void {
+    this.#serving = true
     try {
       if ((events & EPOLLOUT) !== 0) this.#sendBacklog()
       if (this.#backlog === undefined) this.#serve()
+      this.#serving = false
+      this.#sendOutgoing()
     } catch (error) {
+      this.#serving = false
       // Nothing that a client does gets further than its own connection.
       this.#options.log.debug(`closing: ${error instanceof Error ? error.message : String(error)}`)
       this.#flushQuietly() // what it asked before it broke the framing is answered
@@ -159,7 +186,10 @@ export class Connection implements ServedClient {
   #handle(message: Message): boolean {
     if (this.#closed || this.#closing) return false
     const type = message.flags & wire.VFIO_USER_F_TYPE_MASK
-    if (type === wire.VFIO_USER_F_TYPE_REPLY) return true // to nothing that we asked
+    if (type === wire.VFIO_USER_F_TYPE_REPLY) {
+      this.#requests.settle(message) // one to nothing that we asked is dropped
+      return true
+    }
     const payload = this.#run(message, type)
     if (this.#closed) return false // by what the command led to: the mdev was removed
     if ((message.flags & wire.VFIO_USER_F_NO_REPLY) === 0) this.#finishReply(message, payload)
@@ -234,8 +264,27 @@ export class Connection implements ServedClient {
     }
     const sent = Math.max(0, this.#options.buffers.outbox.send(this.#options.fd, length))
     if (sent === length) return
-    this.#backlog = this.replyBytes.slice(sent, length)
-    if (this.#watch !== undefined) this.#watch.interest = EPOLLOUT
+    this.#keep(this.replyBytes.slice(sent, length))
+  }
+
+  /** A driver may ask for guest memory at any moment, in a turn of ours or not. */
+  #sendRequest(message: Uint8Array): void {
+    this.#outgoing.push(message)
+    if (this.#serving) return
+    try {
+      this.#sendOutgoing()
+    } catch {
+      this.close() // the client has gone, which is not the driver's to hear of here
+    }
+  }
+
+  #sendOutgoing(): void {
+    while (this.#backlog === undefined && !this.#closed) {
+      const message = this.#outgoing.shift()
+      if (message === undefined) return
+      const sent = Math.max(0, sendBytes(this.#options.fd, message))
+      if (sent < message.length) this.#keep(message.subarray(sent))
+    }
   }
 
   #flushQuietly(): void {
@@ -244,6 +293,12 @@ export class Connection implements ServedClient {
     } catch {
       // the client has gone
     }
+  }
+
+  /** The socket takes no more: nothing is received until it has taken this. */
+  #keep(bytes: Uint8Array): void {
+    this.#backlog = bytes
+    if (this.#watch !== undefined) this.#watch.interest = EPOLLOUT
   }
 
   #sendBacklog(): void {

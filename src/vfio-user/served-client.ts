@@ -28,6 +28,8 @@ export interface ServedClient {
   readonly replyBytes: Uint8Array
   /** Where the reply's payload starts in it. */
   readonly replyAt: number
+  /** Says once, in the log, that guest memory came without a file, and what to do about it. */
+  adviseSharedMemory(): void
   /** Makes room for `size` bytes of payload; `replyAt` may move. */
   reserveReply(size: number): void
 }

@@ -3,8 +3,9 @@ import assert from 'node:assert/strict'
 import { readSync } from 'node:fs'
 import { test } from 'node:test'
 import * as fc from 'fast-check'
+import type { RemoteMemory } from '../../src/iommu/memory.ts'
 import { Container, type DmaMap } from '../../src/iommu/container.ts'
-import type { ErrnoError } from '../../src/lib/errno.ts'
+import { ErrnoError } from '../../src/lib/errno.ts'
 import { Unwind } from '../../src/lib/unwind.ts'
 import { KINDS, makeBacking } from '../support/backing.ts'
 import { assertKeepsFds, duplicate, Fds } from '../support/fds.ts'
@@ -182,11 +183,11 @@ function runOnContainer(
       return container.unmapAll()
     case 'read': {
       const target = new Uint8Array(operation.length)
-      container.read(operation.at, target)
+      void container.read(operation.at, target)
       return target
     }
     case 'write':
-      return container.write(operation.at, operation.bytes)
+      return void container.write(operation.at, operation.bytes)
   }
 }
 
@@ -202,13 +203,23 @@ function dmaMap(operation: MapOperation, files: readonly number[]): DmaMap {
   }
 }
 
+/** A client that reads and writes nothing for us. */
+const refusesAll: RemoteMemory = {
+  read() {
+    throw new ErrnoError('EFAULT', 'refused')
+  },
+  write() {
+    throw new ErrnoError('EFAULT', 'refused')
+  },
+}
+
 /** Runs `operations` on both, and compares what each comes to, and the files at the end. */
 function compare(operations: readonly Operation[]): void {
   using scratch = new Scratch()
   using fds = new Fds()
   const files = KINDS.map((kind) => fds.own(makeBacking(kind, FILE_PAGES * PAGE, scratch)))
   const model = new Model()
-  const container = new Container(MAX_MAPS)
+  const container = new Container(MAX_MAPS, refusesAll)
   using end = new Unwind()
   end.defer(() => container.unmapAll())
   for (const operation of operations) {

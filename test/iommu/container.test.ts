@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
 import { test } from 'node:test'
 import { Container, type DmaMap } from '../../src/iommu/container.ts'
+import type { RemoteMemory } from '../../src/iommu/memory.ts'
+import { ErrnoError } from '../../src/lib/errno.ts'
 import { createMemfd } from '../../src/os/memfd.ts'
 import { makeBacking } from '../support/backing.ts'
 import { assertKeepsFds, duplicate, Fds, isOpen, makeMemfd, makePipe } from '../support/fds.ts'
@@ -10,15 +12,48 @@ import { Scratch } from '../support/scratch.ts'
 const PAGE = 4096
 const TiB = 2 ** 40
 
+/** A client that serves 16 pages of its own from iova 0 on, when told to. */
+class Remote implements RemoteMemory {
+  readonly bytes = new Uint8Array(16 * PAGE)
+  readonly asked: string[] = []
+  readonly #held: (() => void)[] = []
+
+  read(iova: number, target: Uint8Array): Promise<void> {
+    return this.#later(`read ${iova}+${target.length}`, () => {
+      target.set(this.bytes.subarray(iova, iova + target.length))
+    })
+  }
+
+  write(iova: number, source: Uint8Array): Promise<void> {
+    return this.#later(`write ${iova}+${source.length}`, () => this.bytes.set(source, iova))
+  }
+
+  /** Does what was asked so far. */
+  serve(): void {
+    for (const serve of this.#held.splice(0)) serve()
+  }
+
+  #later(what: string, serve: () => void): Promise<void> {
+    this.asked.push(what)
+    return new Promise((resolve) => {
+      this.#held.push(() => {
+        serve()
+        resolve()
+      })
+    })
+  }
+}
+
 /** A container with a sealed memfd of 16 pages to map, all of it gone when the `using` scope ends. */
 class Setup implements Disposable {
   readonly fds = new Fds()
   readonly scratch = new Scratch()
   readonly memfd = this.fds.own(createMemfd('guest', 16 * PAGE))
   readonly container: Container
+  readonly remote = new Remote()
 
   constructor(maxMaps = 64) {
-    this.container = new Container(maxMaps)
+    this.container = new Container(maxMaps, this.remote)
   }
 
   /** A map of `pages` from page `first` on, whose fd is a new one. */
@@ -55,7 +90,7 @@ class Setup implements Disposable {
 
 function read(container: Container, iova: number, length: number): string {
   const target = Buffer.alloc(length, 0xee)
-  container.read(iova, target)
+  void container.read(iova, target)
   return target.toString('latin1')
 }
 
@@ -68,7 +103,7 @@ test('Container.map() makes client memory readable and writable at its iova', ()
   assert.equal(isOpen(map.file?.fd ?? -1), false) // the mapping keeps the file
   writeSync(memfd, 'from the client', 3 * PAGE)
   assert.equal(read(container, 101 * PAGE, 15), 'from the client')
-  container.write(103 * PAGE + 10, Buffer.from('from the device'))
+  void container.write(103 * PAGE + 10, Buffer.from('from the device'))
   const bytes = Buffer.alloc(15)
   readSync(memfd, bytes, 0, 15, 5 * PAGE + 10)
   assert.equal(String(bytes), 'from the device')
@@ -224,14 +259,14 @@ test('a map grants what it says and no more', () => {
   setup.map(1, 1, { readable: false })
   setup.map(2, 1, { readable: false, writable: false })
   const byte = new Uint8Array(1)
-  container.read(0, byte)
-  container.write(PAGE, byte)
+  void container.read(0, byte)
+  void container.write(PAGE, byte)
   assert.throws(() => container.write(0, byte), { code: 'EACCES' })
   assert.throws(() => container.read(PAGE, byte), { code: 'EACCES' })
   assert.throws(() => container.view(PAGE, 1), { code: 'EACCES' })
   assert.throws(() => container.read(2 * PAGE, byte), { code: 'EACCES' })
   assert.throws(() => container.write(2 * PAGE, byte), { code: 'EACCES' })
-  container.read(0, byte) // still
+  void container.read(0, byte) // still
 })
 
 test('Container.unmap() takes exactly one map, else ENOENT', () => {
@@ -305,7 +340,7 @@ test('Container.read() and write() go across maps, and stop where one ends', () 
     setup.map(page, 1, { file: { fd: duplicate(memfd), offset: offset * PAGE } })
   }
   const pattern = Buffer.from(Array.from({ length: PAGE + 20 }, (_, i) => i % 251))
-  container.write(11 * PAGE - 10, pattern)
+  void container.write(11 * PAGE - 10, pattern)
   assert.equal(read(container, 11 * PAGE - 10, PAGE + 20), pattern.toString('latin1'))
   const end = Buffer.alloc(10)
   readSync(memfd, end, 0, 10, 4 * PAGE - 10)
@@ -316,7 +351,7 @@ test('Container.read() and write() go across maps, and stop where one ends', () 
   assert.throws(() => read(container, 13 * PAGE - 1, 2), { code: 'EFAULT' })
   assert.throws(() => read(container, 10 * PAGE - 1, 2), { code: 'EFAULT' })
   assert.throws(() => container.write(13 * PAGE - 1, pattern), { code: 'EFAULT' })
-  container.read(13 * PAGE, new Uint8Array(0)) // nothing of nowhere
+  void container.read(13 * PAGE, new Uint8Array(0)) // nothing of nowhere
 })
 
 test('addresses that are none are EFAULT, whatever was accessed before', () => {
@@ -330,7 +365,7 @@ test('addresses that are none are EFAULT, whatever was accessed before', () => {
       assert.throws(() => container.write(iova, byte), { code: 'EFAULT' }, `${iova}`)
       assert.throws(() => container.view(iova, 1), { code: 'EFAULT' }, `${iova}`)
     }
-    container.read(0, byte) // now there is a last map
+    void container.read(0, byte) // now there is a last map
   }
 })
 
@@ -392,12 +427,12 @@ test('a client that cuts its file crashes nobody: what is gone reads as zeros', 
   for (const [i, fd] of [disk, unsealable, unsealed].entries()) {
     setup.map(2 * i, 2, { file: { fd: duplicate(fd), offset: 0 } })
   }
-  container.write(0, Buffer.alloc(6 * PAGE, 0xaa))
+  void container.write(0, Buffer.alloc(6 * PAGE, 0xaa))
   ftruncateSync(disk, 0)
   ftruncateSync(unsealable, PAGE)
   assert.throws(() => ftruncateSync(unsealed, 0), { code: 'EPERM' })
   const target = Buffer.alloc(6 * PAGE, 0x55)
-  container.read(0, target)
+  void container.read(0, target)
   const expected = Buffer.alloc(6 * PAGE, 0xaa)
     .fill(0, 0, 2 * PAGE)
     .fill(0, 3 * PAGE, 4 * PAGE)
@@ -406,15 +441,46 @@ test('a client that cuts its file crashes nobody: what is gone reads as zeros', 
   assert.throws(() => container.view(2 * PAGE, 1), { code: 'EOPNOTSUPP' })
 })
 
-test('a map without a file is a place that nothing reaches, with EFAULT', () => {
+test('a map without a file is read and written by the client, and the rest of an access at once', async () => {
+  using setup = new Setup()
+  const { container, remote } = setup
+  container.map({ iova: 0, size: PAGE, readable: true, writable: true })
+  container.map(setup.pages(1, 1))
+  const sent = Uint8Array.from({ length: 64 }, (_, i) => i + 1)
+  const written = container.write(PAGE - 32, sent)
+  assert.ok(written instanceof Promise)
+  assert.deepEqual(remote.asked, [`write ${PAGE - 32}+32`])
+  assert.equal(
+    read(container, PAGE, 32),
+    Buffer.from(sent.slice(32)).toString('latin1'),
+    'the mapped half needs no client',
+  )
+  remote.serve()
+  await written
+
+  const target = new Uint8Array(64)
+  const done = container.read(PAGE - 32, target)
+  remote.serve()
+  await done
+  assert.deepEqual(target, sent)
+  assert.throws(() => container.view(0, 1), { code: 'EOPNOTSUPP' })
+})
+
+test('an access ends when all of its parts have, with the first error', async () => {
   using setup = new Setup()
   const { container } = setup
-  container.map({ iova: 0, size: PAGE, readable: true, writable: true })
-  assert.throws(() => read(container, 0, 1), { code: 'EFAULT' })
-  assert.throws(() => container.write(0, new Uint8Array(1)), { code: 'EFAULT' })
-  assert.throws(() => container.view(0, 1), { code: 'EFAULT' })
-  setup.refuses(setup.pages(0, 1), 'EEXIST')
-  container.unmap(0, PAGE)
+  container.map({ iova: 0, size: PAGE, readable: true, writable: false })
+  container.map({ iova: PAGE, size: PAGE, readable: true, writable: true })
+  assert.throws(() => container.write(0, new Uint8Array(1)), { code: 'EACCES' })
+  const refusing = new Container(4, {
+    read: async (iova) => {
+      throw new ErrnoError(iova < PAGE ? 'ENODEV' : 'EIO', 'refused')
+    },
+    write: async () => {},
+  })
+  refusing.map({ iova: 0, size: PAGE, readable: true, writable: true })
+  refusing.map({ iova: PAGE, size: PAGE, readable: true, writable: true })
+  await assert.rejects(async () => refusing.read(PAGE - 1, new Uint8Array(2)), { code: 'ENODEV' })
 })
 
 test('containers do not see each other, though they map the same file at the same iova', () => {
@@ -422,7 +488,7 @@ test('containers do not see each other, though they map the same file at the sam
   using other = new Setup()
   one.map(0, 1)
   other.map(0, 1)
-  one.container.write(0, Buffer.from('mine'))
+  void one.container.write(0, Buffer.from('mine'))
   assert.equal(read(other.container, 0, 4), '\0\0\0\0')
   assert.notEqual(one.container.view(0, 1).buffer, other.container.view(0, 1).buffer)
 })
@@ -432,7 +498,7 @@ test('any number of maps and unmaps is one after the other, and leaves no fd', (
     using setup = new Setup()
     for (let i = 0; i < 20_000; i++) {
       setup.map(i % 7, 1)
-      setup.container.write((i % 7) * PAGE, Uint8Array.of(i))
+      void setup.container.write((i % 7) * PAGE, Uint8Array.of(i))
       setup.container.unmap((i % 7) * PAGE, PAGE)
     }
     const memfd = makeMemfd(0) // of no size

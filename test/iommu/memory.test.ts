@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { constants, ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
 import { test } from 'node:test'
-import { fileIdentity, openMemory, UnreachableMemory } from '../../src/iommu/memory.ts'
+import { fileIdentity, openMemory, MessageMemory } from '../../src/iommu/memory.ts'
 import { Arena } from '../../src/os/arena.ts'
 import { addFileSeals, fileSeals } from '../../src/os/fd.ts'
 import { createMemfd } from '../../src/os/memfd.ts'
@@ -45,12 +45,12 @@ for (const kind of KINDS) {
     assert.equal(memory.keepsFd, !MAPPABLE.has(kind))
 
     const target = Buffer.alloc(6)
-    memory.read(0, target)
+    void memory.read(0, target)
     assert.equal(String(target), 'inside')
-    memory.write(2 * PAGE - 4, Buffer.from('last'))
+    void memory.write(2 * PAGE - 4, Buffer.from('last'))
     assert.equal(String(contents(file, 3 * PAGE - 4, 4)), 'last')
     writeSync(file, 'theirs', PAGE + 100)
-    memory.read(100, target)
+    void memory.read(100, target)
     assert.equal(String(target), 'theirs')
     memory.close()
     assert.equal(isOpen(range.fd), false)
@@ -83,7 +83,7 @@ for (const kind of KINDS) {
     const fd = openSync(`/proc/self/fd/${file}`, 'r')
     const memory = openMemory(new Arena(), { fd, offset: 0, size: PAGE, writable: false })
     const target = Buffer.alloc(4)
-    memory.read(0, target)
+    void memory.read(0, target)
     assert.equal(String(target), 'read')
     if (!memory.keepsFd) {
       memory.view(0, 4).fill(0xff) // a stray store
@@ -119,18 +119,18 @@ for (const kind of KINDS.filter((each) => !MAPPABLE.has(each))) {
       size: 2 * PAGE,
       writable: true,
     })
-    memory.write(0, Buffer.alloc(2 * PAGE, 0xaa))
+    void memory.write(0, Buffer.alloc(2 * PAGE, 0xaa))
     ftruncateSync(file, PAGE + 10)
     const target = Buffer.alloc(2 * PAGE, 0x55)
-    memory.read(0, target)
+    void memory.read(0, target)
     assert.ok(target.subarray(0, 10).every((byte) => byte === 0xaa))
     assert.ok(target.subarray(10).every((byte) => byte === 0))
     target.fill(0x55)
     ftruncateSync(file, 0)
-    memory.read(PAGE, target.subarray(0, 7))
+    void memory.read(PAGE, target.subarray(0, 7))
     assert.deepEqual([...target.subarray(0, 8)], [0, 0, 0, 0, 0, 0, 0, 0x55])
-    memory.write(PAGE, Buffer.from('again'))
-    memory.read(PAGE, target.subarray(0, 5))
+    void memory.write(PAGE, Buffer.from('again'))
+    void memory.read(PAGE, target.subarray(0, 5))
     assert.equal(String(target.subarray(0, 5)), 'again')
     memory.close()
   })
@@ -243,15 +243,15 @@ test('a mapping of more than 4 GiB is read and written across its pieces, and vi
   })
   const target = Buffer.alloc(8)
   for (const boundary of [4 * GiB, 8 * GiB]) {
-    memory.write(boundary - 3, Buffer.from('boundary'))
+    void memory.write(boundary - 3, Buffer.from('boundary'))
     assert.equal(String(contents(file, PAGE + boundary - 3, 8)), 'boundary')
-    memory.read(boundary - 3, target)
+    void memory.read(boundary - 3, target)
     assert.equal(String(target), 'boundary')
     assert.equal(String(Buffer.from(memory.view(boundary - 3, 3))), 'bou')
     assert.equal(String(Buffer.from(memory.view(boundary, 5))), 'ndary')
     assert.throws(() => memory.view(boundary - 3, 8), { code: 'EOPNOTSUPP' })
   }
-  memory.write(size - 3, Buffer.from('end'))
+  void memory.write(size - 3, Buffer.from('end'))
   assert.equal(String(contents(file, PAGE + size - 3, 3)), 'end')
   const view = memory.view(4 * GiB, 5)
   memory.close()
@@ -264,17 +264,29 @@ test('openMemory() leaves no fd behind', () => {
     for (const kind of KINDS) {
       const fd = makeBacking(kind, PAGE, scratch)
       const memory = openMemory(new Arena(), { fd, offset: 0, size: PAGE, writable: true })
-      memory.read(0, new Uint8Array(PAGE))
+      void memory.read(0, new Uint8Array(PAGE))
       memory.close()
     }
   })
 })
 
-test('UnreachableMemory refuses all with EFAULT, and says what would help', () => {
-  const memory = new UnreachableMemory()
-  for (const access of ['read', 'write', 'view'] as const) {
-    assert.throws(() => memory[access](), { code: 'EFAULT', message: /shared memory/ })
-  }
+test('MessageMemory asks the client by iova, and has no view', async () => {
+  const asked: unknown[][] = []
+  const memory = new MessageMemory(
+    {
+      read: async (...args) => void asked.push(['read', ...args]),
+      write: async (...args) => void asked.push(['write', ...args]),
+    },
+    0x1000,
+  )
+  const bytes = new Uint8Array(8)
+  await memory.read(16, bytes)
+  await memory.write(32, bytes)
+  assert.deepEqual(asked, [
+    ['read', 0x1010, bytes],
+    ['write', 0x1020, bytes],
+  ])
+  assert.throws(() => memory.view(), { code: 'EOPNOTSUPP', message: /shared memory/ })
   assert.equal(memory.keepsFd, false)
   memory.close()
 })

@@ -1,0 +1,119 @@
+/** Memory of a client that a device may use: shared as a file, or read and written by us when the server asks. */
+import * as wire from '../abi/vfio-user.ts'
+import { dataViewOf } from '../lib/struct.ts'
+import { Arena, type Mapping } from '../os/arena.ts'
+import { closeFd } from '../os/fd.ts'
+import { createMemfd } from '../os/memfd.ts'
+import type { Message } from './frame.ts'
+
+/** How memory is handed over. */
+export interface MapOptions {
+  /** Whether the server gets the file, and so may map it; else it has to ask. Shared unless said otherwise. */
+  readonly shared?: boolean
+}
+
+/** Memory of this process that the device may use. */
+export interface ClientMemory {
+  readonly iova: number
+  readonly bytes: Uint8Array
+  /** Takes it away from the device, then frees it. */
+  unmap(): Promise<void>
+}
+
+/** What is sent back to a server's request. */
+export interface Answer {
+  /** 0, or the positive errno of a refusal. */
+  readonly errno: number
+  readonly payload: Uint8Array
+}
+
+/** What of a client is needed here. */
+interface Requester {
+  request(command: number, payload: Uint8Array, fds?: readonly number[]): Promise<Uint8Array>
+}
+
+const READ_WRITE = wire.VFIO_USER_F_DMA_REGION_READ | wire.VFIO_USER_F_DMA_REGION_WRITE
+const EINVAL = 22
+const EFAULT = 14
+const ENOSYS = 38
+
+/** All memory that one client has mapped. */
+export class ClientMemories {
+  readonly #client: Requester
+  readonly #arena = new Arena()
+  readonly #memories = new Set<ClientMemory>()
+  readonly #access = wire.VfioUserDmaAccess.view()
+
+  constructor(client: Requester) {
+    this.#client = client
+  }
+
+  /** @see Client.map */
+  async map(iova: number, size: number, { shared = true }: MapOptions = {}): Promise<ClientMemory> {
+    const fd = createMemfd('mdevkit-client', size)
+    let mapping: Mapping | undefined
+    try {
+      mapping = this.#arena.map(fd, 0, size, true)
+      const argsz = wire.VfioUserDmaMap.size
+      const request = wire.VfioUserDmaMap.encode({ argsz, flags: READ_WRITE, addr: iova, size })
+      await this.#client.request(wire.VFIO_USER_DMA_MAP, request, shared ? [fd] : [])
+    } catch (error) {
+      mapping?.unmap()
+      throw error
+    } finally {
+      closeFd(fd)
+    }
+    const memory: ClientMemory = {
+      iova,
+      bytes: mapping.bytes,
+      unmap: async () => {
+        const argsz = wire.VfioUserDmaUnmap.size
+        const request = wire.VfioUserDmaUnmap.encode({ argsz, addr: iova, size })
+        try {
+          await this.#client.request(wire.VFIO_USER_DMA_UNMAP, request)
+        } finally {
+          this.#memories.delete(memory)
+          mapping.unmap()
+        }
+      },
+    }
+    this.#memories.add(memory)
+    return memory
+  }
+
+  /** Does what the server asks: DMA_READ and DMA_WRITE; ENOSYS for anything else, as QEMU has it. */
+  answer(message: Message): Answer {
+    const { command } = message
+    if (command !== wire.VFIO_USER_DMA_READ && command !== wire.VFIO_USER_DMA_WRITE) {
+      return { errno: ENOSYS, payload: NOTHING }
+    }
+    if (message.length < wire.VfioUserDmaAccess.size) return { errno: EINVAL, payload: NOTHING }
+    const { addr, count } = this.#access.aim(message.view, message.at)
+    const bytes = this.#find(addr, count)
+    if (bytes === undefined) return { errno: EFAULT, payload: NOTHING }
+    const data = message.length - wire.VfioUserDmaAccess.size
+    if (command === wire.VFIO_USER_DMA_WRITE) {
+      if (data !== count) return { errno: EINVAL, payload: NOTHING }
+      bytes.set(message.payload(wire.VfioUserDmaAccess.size))
+      return { errno: 0, payload: wire.VfioUserDmaAccess.encode({ addr, count }) }
+    }
+    const payload = new Uint8Array(wire.VfioUserDmaAccess.size + count)
+    const echo = wire.VfioUserDmaAccess.view().aim(dataViewOf(payload))
+    echo.addr = addr
+    echo.count = count
+    payload.set(bytes, wire.VfioUserDmaAccess.size)
+    return { errno: 0, payload }
+  }
+
+  #find(iova: number, count: number): Uint8Array | undefined {
+    for (const memory of this.#memories) {
+      const offset = iova - memory.iova
+      if (offset >= 0 && offset + count <= memory.bytes.length) {
+        return memory.bytes.subarray(offset, offset + count)
+      }
+    }
+    return undefined
+  }
+}
+
+const NOTHING = new Uint8Array(0)
