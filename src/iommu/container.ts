@@ -71,15 +71,13 @@ export class Container {
    * @see vfio-user protocol, VFIO_USER_DMA_MAP
    */
   map(map: DmaMap): void {
-    let at: number | undefined
-    try {
-      at = this.#placeFor(map)
-    } finally {
-      if (at === undefined && map.file !== undefined) closeFd(map.file.fd)
-    }
-    if (at === undefined) return
     const { file } = map
+    using undo = new Unwind()
+    if (file !== undefined) undo.defer(() => closeFd(file.fd))
+    const at = this.#placeFor(map)
+    if (at === undefined) return
     const identity = file && fileIdentity(file.fd)
+    undo.keep() // openMemory owns the fd from here on
     const memory =
       file === undefined
         ? new MessageMemory(this.#remote, map.iova)

@@ -1,6 +1,7 @@
 /** Eventfds: how interrupts leave and doorbells arrive. */
 import * as socket from '../abi/socket.ts'
 import { ErrnoError } from '../lib/errno.ts'
+import { AioSignaller } from './aio-signal.ts'
 import { bytesAt, cFunction, check, permanent } from './ffi.ts'
 import { closeFd, fdFlags, fdTarget, O_ACCMODE, O_NONBLOCK, O_RDWR, setFdFlags } from './fd.ts'
 
@@ -21,19 +22,40 @@ const counterVector = permanent(socket.Iovec.size + 8)
   vector.iov_len = 8
 }
 
+let shared: AioSignaller | 'none' | undefined
+
+/** The one of this process, made at its first use; undefined where there can be none. */
+function signaller(): AioSignaller | undefined {
+  shared ??= AioSignaller.create() ?? 'none'
+  return shared === 'none' ? undefined : shared
+}
+
+/** The second best way: between the flags and the write a peer can still make it block, if it tries hard. */
+function writeUnblocked(fd: number): void {
+  const flags = fdFlags(fd)
+  if ((flags & O_NONBLOCK) !== 0) {
+    eventfdWrite(fd, 1)
+    return
+  }
+  setFdFlags(fd, flags | O_NONBLOCK)
+  eventfdWrite(fd, 1)
+  setFdFlags(fd, flags)
+}
+
 /** One eventfd, which this object owns and closes. */
 export class EventFd implements Disposable {
-  readonly #blockingFlags: number | undefined
+  /** Whether a peer has it too, and so can make a write block. */
+  readonly #foreign: boolean
   #fd: number
 
-  private constructor(fd: number, blockingFlags?: number) {
+  private constructor(fd: number, foreign: boolean) {
     this.#fd = fd
-    this.#blockingFlags = blockingFlags
+    this.#foreign = foreign
   }
 
   /** A new one, non-blocking, with counter 0. */
   static create(): EventFd {
-    return new EventFd(check(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), 'eventfd'))
+    return new EventFd(check(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), 'eventfd'), false)
   }
 
   /**
@@ -49,28 +71,27 @@ export class EventFd implements Disposable {
       const flags = fdFlags(fd)
       if ((flags & O_ACCMODE) !== O_RDWR)
         throw new ErrnoError('EINVAL', `fd of ${target}: opened with O_PATH, so of no use`)
-      return new EventFd(fd, (flags & O_NONBLOCK) === 0 ? flags : undefined)
+      return new EventFd(fd, true)
     } catch (error) {
       closeFd(fd)
       throw error
     }
   }
 
+  /** Makes now what the first signal to a peer would make: one fd, and a context of the kernel's. */
+  static prepare(): void {
+    signaller()
+  }
+
   get fd(): number {
     return this.#fd
   }
 
-  /** Adds 1 to the counter and so wakes who waits. A full counter has been signalled already. */
+  /** Adds 1 to the counter and so wakes who waits; never blocks. A full counter has been signalled already. */
   signal(): void {
     if (this.#fd < 0) return
-    if (this.#blockingFlags === undefined) {
-      eventfdWrite(this.#fd, 1)
-      return
-    }
-    // A peer may hand us a blocking eventfd and fill its counter; only a non-blocking write cannot hang on that.
-    setFdFlags(this.#fd, this.#blockingFlags | O_NONBLOCK)
-    eventfdWrite(this.#fd, 1)
-    setFdFlags(this.#fd, this.#blockingFlags)
+    if (!this.#foreign) eventfdWrite(this.#fd, 1)
+    else if (signaller()?.signal(this.#fd) !== true) writeUnblocked(this.#fd)
   }
 
   /** Takes the counter back to 0; does not wait, even on a blocking one. @returns false when it was 0 already */

@@ -5,6 +5,7 @@ import type { Exposure } from '../mdev/parent.ts'
 import { describeError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import { closeFd } from '../os/fd.ts'
+import { EventFd } from '../os/eventfd.ts'
 import { Inbox, Outbox } from '../os/message.ts'
 import { processName } from '../os/process.ts'
 import type { Reactor } from '../os/reactor.ts'
@@ -49,6 +50,7 @@ export class Server implements Exposure {
   /** @throws EADDRINUSE, EACCES, ENAMETOOLONG, ENOENT: it cannot listen there */
   constructor(options: ServerOptions) {
     this.#options = options
+    EventFd.prepare() // not at the first interrupt, when fds may have run out
     this.#listener = new UnixListener(
       options.path,
       options.reactor,

@@ -90,14 +90,21 @@ export class Mdevkit implements AsyncDisposable {
   }
 }
 
-/** `mdevkit run ARGS --json` that serves by now, and what it printed. */
+/** `mdevkit run … --json` and what it printed. */
+export interface Serving extends AsyncDisposable {
+  readonly host: Mdevkit
+  readonly report: Report
+}
+
+/** Resolves when `mdevkit run ARGS --json` serves its mdev. It is killed at the end of the `using` scope. */
 export async function serve(
   args: readonly string[],
-  options: { readonly root: string; readonly cwd?: string },
-): Promise<{ readonly host: Mdevkit; readonly report: Report }> {
+  options: { readonly root: string },
+): Promise<Serving> {
   const host = await Mdevkit.start(['run', ...args, '--json'], options)
   try {
-    return { host, report: await host.report() }
+    const report = await host.report()
+    return { host, report, [Symbol.asyncDispose]: async () => host[Symbol.asyncDispose]() }
   } catch (error) {
     await host.stop('SIGKILL')
     throw error

@@ -1,0 +1,551 @@
+/** The conformance suite: our own server passes it, and one that is wrong in one aspect fails exactly where it is wrong. */
+import assert from 'node:assert/strict'
+import { existsSync, ftruncateSync } from 'node:fs'
+import { join } from 'node:path'
+import { after, before, describe, test } from 'node:test'
+import { mtty } from '../../drivers/mtty/mtty.ts'
+import { checksum } from '../../examples/checksum.ts'
+import { scratchpad } from '../../examples/scratchpad.ts'
+import type { Driver } from '../../src/mdev/driver.ts'
+import { CHECKS } from '../../src/vfio-user/conformance/checks.ts'
+import { type Report, type RunOptions, runChecks } from '../../src/vfio-user/conformance/run.ts'
+import { acceptUnix, listenUnix } from '../../src/os/unix-socket.ts'
+import { closeFd } from '../../src/os/fd.ts'
+import { EPOLLIN, reactor } from '../../src/os/reactor.ts'
+import { Fds, makeMemfd, openFds } from '../support/fds.ts'
+import { type Fault, Proxy } from '../support/vfio-user-proxy.ts'
+import { Scratch } from '../support/scratch.ts'
+import { TestDevice } from '../support/vfio-user-device.ts'
+import { Served } from '../support/vfio-user-served.ts'
+import { u32, u64 } from '../support/vfio-user-raw.ts'
+
+function failures({ results }: Report): string[] {
+  return results.filter(({ result }) => result === 'fail').map(({ id }) => id)
+}
+
+function explained({ results }: Report): string {
+  return results
+    .filter(({ result }) => result === 'fail')
+    .map(({ id, expected, got }) => `${id}: expected ${expected}; got ${got}`)
+    .join('\n')
+}
+
+describe('CHECKS', () => {
+  test('have ids of group and name, each once, grouped together', () => {
+    const ids = CHECKS.map(({ id }) => id)
+    assert.equal(new Set(ids).size, ids.length)
+    for (const id of ids) assert.match(id, /^[a-z-]+\.[a-z0-9-]+$/)
+    const groups = ids.map((id) => id.split('.')[0])
+    const changes = groups.filter((group, i) => group !== groups[i - 1])
+    assert.equal(new Set(changes).size, changes.length)
+  })
+
+  test('have a rule of one sentence and sections of the reference', () => {
+    for (const { id, rule, reference } of CHECKS) {
+      assert.match(rule, /^(?:[A-Z]|fds ).*[^.]\.$/, id)
+      assert.match(reference, /^§\d+(?:\.\d+)?(?:, §\d+(?:\.\d+)?)*$/, id)
+    }
+  })
+})
+
+describe('runChecks() of our own server', () => {
+  const drivers: Readonly<Record<string, () => Driver>> = {
+    mtty: () => mtty as Driver,
+    scratchpad: () => scratchpad as Driver,
+    checksum: () => checksum as Driver,
+    'a device with everything': () => new TestDevice().driver,
+  }
+  for (const [name, driver] of Object.entries(drivers)) {
+    test(`passes every check with ${name}`, async () => {
+      const before = openFds().length
+      {
+        using served = await Served.start(driver())
+        const report = await runChecks({ path: served.path, destructive: true })
+        assert.equal(explained(report), '')
+        assert.equal(report.results.length, CHECKS.length)
+        assert.equal(report.stopped, undefined)
+        assert.equal(report.passed + report.skipped, CHECKS.length)
+      }
+      assert.ok(openFds().length <= before + 2, 'fds are left open') // of the reactor, made at its first use
+    })
+  }
+})
+
+describe('runChecks() without destructive', () => {
+  test('reaches no BAR, resets nothing and maps nothing', async () => {
+    const device = new TestDevice()
+    using served = await Served.start(device.driver)
+    const report = await runChecks({ path: served.path, destructive: false })
+    assert.equal(explained(report), '')
+    assert.deepEqual(device.log, [])
+    assert.deepEqual(
+      device.resets.filter((why) => why !== 'disconnect'),
+      [],
+    )
+    const { regionWrites, dmaMaps, dmaUnmaps, resets } = served.stats
+    assert.deepEqual(
+      { regionWrites, dmaMaps, dmaUnmaps, resets },
+      { regionWrites: 0, dmaMaps: 0, dmaUnmaps: 0, resets: 0 },
+    )
+    for (const { destructive, result, reason } of report.results) {
+      if (destructive)
+        assert.deepEqual({ result, reason }, { result: 'skip', reason: 'destructive' })
+    }
+  })
+
+  test('runs those of --only, by id and by group', async () => {
+    using served = await Served.start(new TestDevice().driver)
+    const only = ['info', 'framing.ids']
+    const { results } = await runChecks({ path: served.path, destructive: false, only })
+    const expected = CHECKS.map(({ id }) => id).filter(
+      (id) => id.startsWith('info.') || id === 'framing.ids',
+    )
+    assert.deepEqual(
+      results.map(({ id }) => id),
+      expected,
+    )
+  })
+
+  test('tells of each result when it is there', async () => {
+    using served = await Served.start(new TestDevice().driver)
+    const told: unknown[] = []
+    const { results } = await runChecks({
+      path: served.path,
+      destructive: false,
+      only: ['info'],
+      onResult: (result) => told.push(result),
+    })
+    assert.deepEqual(told, results)
+  })
+})
+
+// Numbers of commands and flags, restated from sections 3 and 4 of the reference.
+const VERSION = 1
+const DMA_MAP = 2
+const DMA_UNMAP = 3
+const GET_INFO = 4
+const GET_REGION_INFO = 5
+const GET_IRQ_INFO = 7
+const SET_IRQS = 8
+const REGION_READ = 9
+const REGION_WRITE = 10
+const RESET = 13
+const UNKNOWN = 99
+const ERROR = 0x20
+const NO_REPLY = 0x10
+const ENOENT = 2
+const EIO = 5
+const EINVAL = 22
+
+interface Header {
+  readonly command: number
+  readonly flags: number
+}
+
+function headerOf(message: Buffer): Header {
+  return { command: message.readUInt16LE(2), flags: message.readUInt32LE(8) }
+}
+
+/** The message with another payload, its size with it. */
+function withPayload(message: Buffer, payload: Buffer): Buffer {
+  const changed = Buffer.concat([message.subarray(0, 16), payload])
+  changed.writeUInt32LE(changed.length, 4)
+  return changed
+}
+
+function patched(message: Buffer, patch: (copy: Buffer) => void): Buffer {
+  const copy = Buffer.from(message)
+  patch(copy)
+  return copy
+}
+
+/** Spoils replies that are successes of this command. */
+function ofSuccess(command: number, spoil: (message: Buffer) => Buffer): Fault {
+  return {
+    reply(message) {
+      const header = headerOf(message)
+      return header.command === command && (header.flags & ERROR) === 0 ? spoil(message) : message
+    },
+  }
+}
+
+function ofError(spoil: (message: Buffer) => Buffer, command?: number): Fault {
+  return {
+    reply(message) {
+      const header = headerOf(message)
+      const concerned = command === undefined || header.command === command
+      return concerned && (header.flags & ERROR) !== 0 ? spoil(message) : message
+    },
+  }
+}
+
+/** Spoils requests that are one whole message of this command. */
+function ofRequest(command: number, spoil: (message: Buffer) => Buffer): Fault {
+  return {
+    request(bytes) {
+      const whole = bytes.length >= 16 && bytes.readUInt32LE(4) === bytes.length
+      return whole && headerOf(bytes).command === command ? spoil(bytes) : bytes
+    },
+  }
+}
+
+/** Of one region, when it is told of. */
+function ofRegion(index: number, spoil: (message: Buffer) => Buffer): Fault {
+  return ofSuccess(GET_REGION_INFO, (message) =>
+    message.readUInt32LE(16 + 8) === index ? spoil(message) : message,
+  )
+}
+
+function echoRequest(at: number, width: 2 | 4, value: number): (message: Buffer) => Buffer {
+  return (message) =>
+    patched(message, (copy) =>
+      width === 2 ? copy.writeUInt16LE(value, at) : copy.writeUInt32LE(value, at),
+    )
+}
+
+/** VERSION replies with this JSON, and its NUL. */
+function saying(json: string): Fault {
+  return ofSuccess(VERSION, (message) =>
+    withPayload(message, Buffer.concat([message.subarray(16, 20), Buffer.from(`${json}\0`)])),
+  )
+}
+
+interface Case {
+  readonly fault: Fault
+  readonly fails: readonly string[]
+  readonly options?: Partial<RunOptions>
+}
+
+/** How long a check waits for what a server leaves out. */
+const SHORT = { limitMs: 300 }
+
+const CASES: Readonly<Record<string, Case>> = {
+  'VERSION without its NUL': {
+    fault: ofSuccess(VERSION, (message) => withPayload(message, message.subarray(16, -1))),
+    fails: ['version.reply-json'],
+  },
+  'VERSION with a NUL too many': {
+    fault: ofSuccess(VERSION, (message) =>
+      withPayload(message, Buffer.concat([message.subarray(16), Buffer.of(0)])),
+    ),
+    fails: ['version.reply-json'],
+  },
+  'VERSION with an array': { fault: saying('[]'), fails: ['version.reply-json'] },
+  'VERSION with 300 bytes': {
+    fault: saying(`{"capabilities":{"max_msg_fds":16}${' '.repeat(300)}}`),
+    fails: ['version.reply-size'],
+  },
+  'VERSION with max_msg_fds 17': {
+    fault: saying('{"capabilities":{"max_msg_fds":17}}'),
+    fails: ['version.reply-capabilities'],
+  },
+  'VERSION with room for 128 bytes': {
+    fault: saying('{"capabilities":{"max_msg_fds":16,"max_data_xfer_size":128}}'),
+    // it takes more than it says
+    fails: ['version.reply-transfer-size', 'access.read-long'],
+    options: { only: ['version', 'access.read-long'] },
+  },
+  'VERSION that offers what was not asked for': {
+    fault: saying('{"capabilities":{"max_msg_fds":16,"write_multiple":true}}'),
+    fails: ['version.reply-unasked'],
+  },
+  'a twin socket without its fd': {
+    fault: saying('{"capabilities":{"twin_socket":{"supported":true,"fd_index":0}}}'),
+    fails: ['version.reply-unasked', 'version.twin-socket'],
+    options: { only: ['version'] },
+  },
+  'VERSION with a later minor': {
+    fault: ofSuccess(VERSION, echoRequest(18, 2, 3)),
+    fails: ['version.numbers'],
+  },
+  'VERSION with another major': {
+    fault: ofSuccess(VERSION, echoRequest(16, 2, 1)),
+    fails: ['version.numbers'],
+  },
+  'no need of VERSION': {
+    fault: {
+      request(bytes, { notes }) {
+        const isFirst = !notes.has('begun')
+        notes.set('begun', 1)
+        if (!isFirst || bytes.length < 4 || bytes.readUInt16LE(2) === VERSION) return bytes
+        notes.set('swallow', 1)
+        const version = Buffer.concat([Buffer.of(0, 0, 1, 0), u32(20, 0, 0), Buffer.alloc(4)])
+        return Buffer.concat([version, bytes])
+      },
+      reply(message, { notes }) {
+        return notes.delete('swallow') ? Buffer.alloc(0) : message
+      },
+    },
+    fails: ['version.first'],
+  },
+  'other ids': {
+    fault: {
+      reply: (message) =>
+        patched(message, (copy) => copy.writeUInt16LE(copy.readUInt16LE(0) ^ 1, 0)),
+    },
+    fails: ['framing.ids', 'framing.ids-repeated'],
+  },
+  'another command in the reply to DEVICE_GET_REGION_INFO': {
+    fault: ofSuccess(GET_REGION_INFO, echoRequest(2, 2, GET_IRQ_INFO)),
+    fails: ['framing.command', 'framing.order'],
+  },
+  'a reserved flag in replies': {
+    fault: ofSuccess(GET_INFO, echoRequest(8, 4, 0x41)),
+    fails: ['framing.reply'],
+  },
+  'an errno in a success': {
+    fault: ofSuccess(GET_INFO, echoRequest(12, 4, EIO)),
+    fails: ['framing.reply'],
+  },
+  'payload in error replies': {
+    fault: ofError((message) => withPayload(message, Buffer.alloc(16))),
+    fails: ['framing.error-reply-size'],
+  },
+  'errno 0 to unknown commands': {
+    fault: ofError(echoRequest(12, 4, 0), UNKNOWN),
+    fails: [
+      'framing.error-reply',
+      'framing.unknown-command',
+      'framing.payload-drained',
+      'fds.unexpected',
+    ],
+  },
+  'no reply to unknown commands': {
+    fault: ofError(() => Buffer.alloc(0), UNKNOWN),
+    fails: [
+      'framing.ids',
+      'framing.command',
+      'framing.error-reply',
+      'framing.error-reply-size',
+      'framing.unknown-command',
+      'framing.order',
+      'framing.payload-drained',
+      'fds.unexpected',
+    ],
+    options: SHORT,
+  },
+  'replies in another order': {
+    fault: { burst: (messages) => messages.toReversed() },
+    fails: ['framing.order', 'access.posted-order', 'dma.pipeline'],
+  },
+  'answers to posted writes': {
+    fault: {
+      request(bytes) {
+        const whole = bytes.length >= 16 && bytes.readUInt32LE(4) === bytes.length
+        if (!whole || headerOf(bytes).command !== REGION_WRITE) return bytes
+        return patched(bytes, (copy) => copy.writeUInt32LE(copy.readUInt32LE(8) & ~NO_REPLY, 8))
+      },
+    },
+    fails: ['framing.no-reply-error', 'access.posted', 'access.posted-refused'],
+  },
+  'another errno in DEVICE_GET_IRQ_INFO': {
+    fault: ofError(echoRequest(12, 4, EIO), GET_IRQ_INFO),
+    fails: ['framing.header-alone', 'irqs.short', 'irqs.small-argsz', 'irqs.bad-index'],
+  },
+  'argsz 0 in DEVICE_GET_INFO': {
+    fault: ofSuccess(GET_INFO, echoRequest(16, 4, 0)),
+    fails: ['info.argsz'],
+  },
+  'argsz 0 in DEVICE_GET_REGION_INFO': {
+    fault: ofSuccess(GET_REGION_INFO, echoRequest(16, 4, 0)),
+    fails: ['regions.argsz', 'regions.larger-argsz'],
+  },
+  'argsz 0 in DEVICE_GET_IRQ_INFO': {
+    fault: ofSuccess(GET_IRQ_INFO, echoRequest(16, 4, 0)),
+    fails: ['irqs.argsz'],
+  },
+  'any argsz in DEVICE_GET_INFO': {
+    fault: ofRequest(GET_INFO, (message) =>
+      message.length < 32 ? message : patched(message, (copy) => copy.writeUInt32LE(16, 16)),
+    ),
+    fails: ['framing.error-reply', 'info.small-argsz'],
+  },
+  '12 bytes in DEVICE_GET_INFO': {
+    fault: ofSuccess(GET_IRQ_INFO, (message) => withPayload(message, message.subarray(16, 28))),
+    fails: ['irqs.reply', 'irqs.long'],
+    options: { only: ['irqs.reply', 'irqs.long', 'irqs.short', 'info'] },
+  },
+  'an unknown flag of the device': {
+    fault: ofSuccess(GET_INFO, echoRequest(20, 4, 7)),
+    fails: ['info.flags'],
+  },
+  'too few regions': {
+    fault: ofSuccess(GET_INFO, echoRequest(24, 4, 7)),
+    fails: ['info.counts', 'regions.config', 'regions.bad-index'],
+    options: { only: ['info', 'regions'] },
+  },
+  'the wrong index in DEVICE_GET_REGION_INFO': {
+    fault: ofRegion(3, echoRequest(16 + 8, 4, 4)),
+    fails: ['regions.index'],
+  },
+  'an unknown flag of a region': {
+    fault: ofRegion(0, echoRequest(16 + 4, 4, 0x13)),
+    fails: ['regions.flags'],
+  },
+  'flags of a region that is not there': {
+    fault: ofRegion(8, echoRequest(16 + 4, 4, 3)),
+    fails: ['regions.absent'],
+  },
+  'a BAR of 3000 bytes': {
+    fault: ofRegion(0, echoRequest(16 + 16, 4, 3000)),
+    fails: ['regions.bar-sizes', 'config.bar-masks'],
+  },
+  'a size in the upper half of a 64-bit BAR': {
+    fault: ofRegion(3, echoRequest(16 + 16, 4, 4096)),
+    fails: ['regions.bar-64'],
+    options: { destructive: false, only: ['regions', 'config'] },
+  },
+  'capabilities without an offset': {
+    fault: ofRegion(0, echoRequest(16 + 4, 4, 11)),
+    fails: ['regions.capabilities'],
+  },
+  'a BAR to be mapped without an fd': {
+    fault: ofRegion(0, echoRequest(16 + 4, 4, 7)),
+    fails: ['regions.fds', 'regions.files'],
+  },
+  'a BAR of I/O ports to be mapped': {
+    fault: ofRegion(1, echoRequest(16 + 4, 4, 7)),
+    fails: ['regions.io-unmapped', 'regions.fds', 'regions.files'],
+  },
+  'an index of MSI-X with a vector too many': {
+    fault: ofSuccess(GET_IRQ_INFO, (message) =>
+      message.readUInt32LE(24) === 2 ? echoRequest(28, 4, 21)(message) : message,
+    ),
+    fails: ['irqs.msix'],
+    options: { destructive: false },
+  },
+  'INTx without a vector': {
+    fault: ofSuccess(GET_IRQ_INFO, (message) =>
+      message.readUInt32LE(24) === 0 ? echoRequest(28, 4, 0)(message) : message,
+    ),
+    fails: ['irqs.intx'],
+    options: { destructive: false },
+  },
+  'another offset in REGION_READ': {
+    fault: ofSuccess(REGION_READ, echoRequest(16, 4, 0x1000)),
+    fails: ['access.read-reply'],
+  },
+  'REGION_READ that reads past the end': {
+    fault: ofRequest(REGION_READ, (message) => {
+      if (message.length < 32) return message
+      const size = message.readUInt32LE(24) === 7 ? 256 : Infinity
+      const end = message.readBigUInt64LE(16) + BigInt(message.readUInt32LE(28))
+      return Number(end) === size + 1 ? echoRequest(16, 4, 0)(message) : message
+    }),
+    fails: ['access.read-last', 'access.read-outside'],
+  },
+  'REGION_WRITE with a header alone': {
+    fault: ofSuccess(REGION_WRITE, (message) => withPayload(message, Buffer.alloc(0))),
+    fails: ['access.write-reply'],
+  },
+  'REGION_WRITE of any length': {
+    fault: ofRequest(REGION_WRITE, (message) => {
+      if (message.length < 32) return message
+      const count = message.length - 32
+      return echoRequest(28, 4, count)(message)
+    }),
+    // and where counts are wrong on purpose
+    fails: ['access.write-length'],
+  },
+  'DMA_MAP with a payload in its reply': {
+    fault: ofSuccess(DMA_MAP, (message) => withPayload(message, Buffer.alloc(32))),
+    fails: ['dma.map-reply'],
+  },
+  'DMA_UNMAP with a header alone': {
+    fault: ofSuccess(DMA_UNMAP, (message) => withPayload(message, Buffer.alloc(0))),
+    fails: ['dma.unmap-reply'],
+  },
+  'DMA_UNMAP that says EINVAL for ENOENT': {
+    fault: ofError(
+      (message) =>
+        message.readUInt32LE(12) === ENOENT ? echoRequest(12, 4, EINVAL)(message) : message,
+      DMA_UNMAP,
+    ),
+    fails: ['dma.map-same', 'dma.unmap-again', 'dma.unmap-inexact', 'dma.unmap-all'],
+  },
+  'any flags in DMA_MAP': {
+    fault: ofRequest(DMA_MAP, (message) =>
+      message.length < 48 ? message : patched(message, (copy) => copy.writeUInt32LE(3, 20)),
+    ),
+    fails: ['dma.map-rights', 'dma.map-overlap', 'dma.map-flags', 'fds.map-refused'],
+  },
+  'any length of DEVICE_RESET': {
+    fault: ofRequest(RESET, (message) => withPayload(message, Buffer.alloc(0))),
+    fails: ['reset.payload'],
+  },
+  'DEVICE_RESET that does nothing': {
+    fault: ofRequest(RESET, (message) =>
+      message.length === 16
+        ? // to be answered with the header alone, too: an index without vectors is disabled
+          patched(withPayload(message, u32(20, 0x21, 4, 0, 0)), (copy) =>
+            copy.writeUInt16LE(SET_IRQS, 2),
+          )
+        : message,
+    ),
+    fails: ['reset.registers'],
+  },
+  'loopback tests that do nothing': {
+    fault: ofRequest(SET_IRQS, (message) => {
+      if (message.length !== 36) return message
+      const [flags, index, start, count] = [20, 24, 28, 32].map((at) => message.readUInt32LE(at))
+      const fires = flags === 0x21 && (index ?? 9) <= 2 && start === 0 && count === 1
+      return fires ? withPayload(message, u32(20, 0x21, 4, 0, 0)) : message
+    }),
+    fails: [
+      'set-irqs.trigger',
+      'set-irqs.replace',
+      'set-irqs.disable',
+      'set-irqs.chunks',
+      'reset.keeps-irqs',
+    ],
+  },
+  'DEVICE_SET_IRQS that takes no eventfds away': {
+    fault: ofRequest(SET_IRQS, (message) => {
+      if (message.length !== 36) return message
+      const [flags, index, , count] = [20, 24, 28, 32].map((at) => message.readUInt32LE(at))
+      const disables = flags === 0x21 && index === 0 && count === 0
+      return disables ? withPayload(message, u32(20, 0x21, 4, 0, 0)) : message
+    }),
+    fails: ['set-irqs.disable'],
+    options: { only: ['set-irqs', 'reset'] },
+  },
+  'fds that are never closed': {
+    fault: { keepsFds: true },
+    fails: CHECKS.map(({ id }) => id).filter((id) => id.startsWith('fds.')),
+    options: SHORT,
+  },
+  'a second client that waits': {
+    fault: { queues: true },
+    fails: ['life.second-client'],
+    options: SHORT,
+  },
+}
+
+describe('runChecks() of a server with', () => {
+  let served: Served
+  let scratch: Scratch
+  let proxies = 0
+  before(async () => {
+    scratch = new Scratch()
+    served = await Served.start(new TestDevice().driver)
+  })
+  after(() => {
+    served[Symbol.dispose]()
+    scratch[Symbol.dispose]()
+  })
+
+  test('no fault, through the proxy of these tests', async () => {
+    using proxy = new Proxy(join(scratch.path, String(++proxies)), served.path, {})
+    const report = await runChecks({ path: proxy.path, destructive: true })
+    assert.equal(explained(report), '')
+  })
+
+  for (const [name, { fault, fails, options }] of Object.entries(CASES)) {
+    test(`${name} fails the checks of just that`, async () => {
+      using proxy = new Proxy(join(scratch.path, String(++proxies)), served.path, fault)
+      const report = await runChecks({ path: proxy.path, destructive: true, ...options })
+      assert.deepEqual(failures(report), fails, explained(report))
+      assert.equal(report.stopped, undefined)
+    })
+  }
+})
