@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 export interface Resources {
   /** What is behind each fd, without what tells two of a kind apart: 'socket', 'anon_inode:[eventfd]', a path. */
   readonly fds: readonly string[]
-  /** Files that are mapped to be shared: the memory of clients. V8 maps none. */
+  /** Files that are mapped to be shared: the memory of clients. V8 maps none, and of asynchronous I/O there is one ring. */
   readonly shared: readonly string[]
   /** Mappings of half a GiB and more that can be written: the windows that the memory of clients is mapped into. */
   readonly windows: number
@@ -17,7 +17,9 @@ export function resourcesOf(pid: number = process.pid): Resources {
   const mappings = readFileSync(`/proc/${pid}/maps`, 'utf8').trim().split('\n').map(parseMapping)
   return {
     fds: fdsOf(pid).toSorted(),
-    shared: mappings.filter(({ mode }) => mode.endsWith('s')).map(({ path }) => path),
+    shared: mappings
+      .filter(({ mode, path }) => mode.endsWith('s') && !path.startsWith('/[aio]'))
+      .map(({ path }) => path),
     windows: mappings.filter(({ mode, size }) => mode === 'rw-p' && size >= WINDOW).length,
   }
 }

@@ -13,7 +13,7 @@ import { duplicate } from './fds.ts'
 
 /** What is spoilt; what is left out passes as it is. */
 export interface Fault {
-  /** Of what one read from the client gave. @returns what the server gets */
+  /** Of one message of the client, or of a piece that is no whole messages. @returns what the server gets */
   readonly request?: (bytes: Buffer, link: Link) => Buffer
   /** Of one message of the server. @returns what the client gets: nothing, a message, several */
   readonly reply?: (message: Buffer, link: Link) => Buffer | Outgoing
@@ -135,9 +135,12 @@ class ProxyLink implements Link {
       return
     }
     const { fault, kept } = this.#options
-    const passed = fault.request === undefined ? bytes : fault.request(bytes, this)
     if (fault.keepsFds === true) kept.push(...fds.map(duplicate))
-    this.#server.send(passed, fds)
+    const { request = (message) => message } = fault
+    const messages = wholeMessages(bytes)
+    for (const message of messages.slice(0, -1)) this.#server.send(request(message, this), [])
+    const last = messages.at(-1)
+    if (last !== undefined) this.#server.send(request(last, this), fds) // what fds come with is last
   }
 
   #fromServer(bytes: Buffer | undefined, fds: number[]): void {
@@ -165,6 +168,18 @@ class ProxyLink implements Link {
     }
     return messages
   }
+}
+
+/** The messages that `bytes` consists of; `bytes` itself where it is no whole messages. */
+function wholeMessages(bytes: Buffer): Buffer[] {
+  const messages: Buffer[] = []
+  for (let at = 0; at < bytes.length;) {
+    const size = at + 16 <= bytes.length ? bytes.readUInt32LE(at + 4) : 0
+    if (size < 16 || at + size > bytes.length) return [bytes]
+    messages.push(bytes.subarray(at, at + size))
+    at += size
+  }
+  return messages
 }
 
 /** One socket: what comes is handed on, what is to go waits until it can. */
