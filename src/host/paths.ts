@@ -1,12 +1,12 @@
 /** Where things are at run time. */
-import { lstatSync, mkdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, lstatSync, mkdirSync, statSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { ErrnoError } from '../lib/errno.ts'
 
 /** The run-time root of this user: `MDEVKIT_ROOT`, `/run/mdevkit` for root, else below XDG_RUNTIME_DIR or /tmp. */
 export function runtimeRoot(environment: NodeJS.ProcessEnv = process.env): string {
   const { MDEVKIT_ROOT: chosen, XDG_RUNTIME_DIR: userRuntime } = environment
-  if (chosen !== undefined && chosen !== '') return chosen
+  if (chosen !== undefined && chosen !== '') return resolve(chosen)
   const uid = ourUid()
   if (uid === 0) return '/run/mdevkit'
   if (userRuntime !== undefined && userRuntime !== '') return join(userRuntime, 'mdevkit')
@@ -30,7 +30,7 @@ export function mdevSocket(directory: string): string {
  *         others may write to it
  */
 export function prepareRoot(root: string): void {
-  mkdirSync(root, { recursive: true, mode: 0o700 })
+  makeDirectory(root)
   const uid = ourUid()
   const stat = lstatSync(root)
   // Below /tmp anybody could have made it first, to look at what comes.
@@ -39,6 +39,20 @@ export function prepareRoot(root: string): void {
   }
   if ((stat.mode & WRITABLE_BY_OTHERS) !== 0) {
     throw new ErrnoError('EPERM', `run-time root ${root}: others may write to it (chmod o-w)`)
+  }
+}
+
+/**
+ * Makes a directory and those above it. Not by mkdir's `recursive`, which loops for ever where a directory exists and
+ * nothing can be made in it: below /proc (Node 20 to 24).
+ */
+function makeDirectory(path: string): void {
+  const parent = dirname(path)
+  if (!existsSync(parent)) makeDirectory(parent)
+  try {
+    mkdirSync(path, { mode: 0o700 })
+  } catch (error) {
+    if (!existsSync(path) || !statSync(path).isDirectory()) throw error
   }
 }
 

@@ -106,10 +106,18 @@ export class Connection implements ServedClient {
 
   /** Ends the connection and frees all that the client gave. Idempotent. */
   close(): void {
-    if (this.#closed) return
+    if (!this.#closed) closeFd(this.giveUp())
+  }
+
+  /** Ends the service, but not the connection. @returns its fd, owned by the caller from now on */
+  giveUp(): number {
     this.#closed = true
     this.#watch?.close()
-    closeFd(this.#options.fd)
+    this.#release()
+    return this.#options.fd
+  }
+
+  #release(): void {
     this.#reader.close()
     this.#queued = 0
     this.#backlog = undefined

@@ -2,7 +2,7 @@
 import type { GroupUser } from '../mdev/group.ts'
 import type { MdevDevice, MdevSession } from '../mdev/mdev.ts'
 import type { Exposure } from '../mdev/parent.ts'
-import { describeError } from '../lib/errno.ts'
+import { describeError, errnoOf } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import { closeFd } from '../os/fd.ts'
 import { EventFd } from '../os/eventfd.ts'
@@ -13,6 +13,7 @@ import { UnixListener } from '../os/unix-listener.ts'
 import { peerCredentials, type PeerCredentials } from '../os/unix-socket.ts'
 import type { AccessTimes } from './access-times.ts'
 import { Connection, OUTBOX_CAPACITY, type SharedBuffers } from './connection.ts'
+import { RefusedClients } from './refused-client.ts'
 import type { ServerStats } from './served-client.ts'
 
 /** Bytes received at most in one go, with what was kept of the go before. */
@@ -29,7 +30,9 @@ export interface ServerOptions {
   readonly accessTimes?: AccessTimes
 }
 
+/** What the connections of a process share. */
 export function createBuffers(): SharedBuffers {
+  EventFd.prepare() // not at the first interrupt, when fds may have run out
   return { inbox: new Inbox(INBOX_CAPACITY), outbox: new Outbox(OUTBOX_CAPACITY) }
 }
 
@@ -45,12 +48,13 @@ export class Server implements Exposure {
   }
   readonly #options: ServerOptions
   readonly #listener: UnixListener
+  readonly #refused: RefusedClients
   #connection: Connection | undefined
 
   /** @throws EADDRINUSE, EACCES, ENAMETOOLONG, ENOENT: it cannot listen there */
   constructor(options: ServerOptions) {
     this.#options = options
-    EventFd.prepare() // not at the first interrupt, when fds may have run out
+    this.#refused = new RefusedClients(options.reactor, options.buffers)
     this.#listener = new UnixListener(
       options.path,
       options.reactor,
@@ -61,6 +65,7 @@ export class Server implements Exposure {
 
   close(): void {
     this.#listener.close()
+    this.#refused.close()
     this.#connection?.close()
   }
 
@@ -85,9 +90,9 @@ export class Server implements Exposure {
       session = mdev.open(user, connection.container)
       connection.start(session.device)
     } catch (error) {
-      // A second client would hang in the backlog until its own time-out; closing tells it at once.
+      // A second client would hang in the backlog until its own time-out.
       log.warn(`client ${description}: refused: ${describeError(error)}`)
-      connection.close()
+      this.#refused.refuse(connection.giveUp(), errnoOf(error))
       return
     }
     this.#connection = connection

@@ -341,6 +341,12 @@ const REFUSALS: readonly Refusal[] = [
     says: named('ENOTDIR', join(inTheWay, 'root')),
   },
   {
+    title: 'a root where nothing can be made', // Node's own recursive mkdir never ends there
+    args: ['mtty'],
+    root: '/proc/nope/root',
+    says: named('ENOENT', '/proc/nope'),
+  },
+  {
     title: 'a root too deep for a socket',
     args: ['mtty'],
     root: deep,
