@@ -2,6 +2,8 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { describeError } from '../lib/errno.ts'
+import { collectCheck, conformance, type ConformanceOptions } from './conformance.ts'
+import { lspci, type LspciOptions } from './lspci.ts'
 import { run, type RunOptions } from './run.ts'
 
 /** Exit codes: done, refused, wrong usage. */
@@ -24,6 +26,22 @@ program
   .option('--json', 'print one JSON object on standard output')
   .option('-v, --verbose', 'log refused requests too')
   .action((driver: string, options: RunOptions) => run(driver, options))
+
+program
+  .command('conformance')
+  .description('check any vfio-user server against the protocol')
+  .requiredOption('--socket <path>', "the server's socket")
+  .option('--json', 'print one JSON object on standard output')
+  .option('--destructive', 'run also the checks that may disturb the device')
+  .option('--only <id...>', 'run these checks, or groups of them', collectCheck, [])
+  .action((options: ConformanceOptions) => conformance(options))
+
+program
+  .command('lspci')
+  .description('print the configuration space of a device as lspci -vvv does')
+  .requiredOption('--socket <path>', "the server's socket")
+  .option('--hex', 'print the dump that lspci -F reads')
+  .action((options: LspciOptions) => lspci(options))
 
 function collectSetting(text: string, before: Record<string, string>): Record<string, string> {
   const at = text.indexOf('=')

@@ -41,7 +41,8 @@ export class RawConnection {
   readonly #watch: Watch
   readonly #frames: Frame[] = []
   readonly #fds: number[] = []
-  #wake: (() => void) | undefined
+  /** What waits until something comes, or may be sent. */
+  readonly #waiters = new Set<() => void>()
   #nextId = 0x100
   /** Why nothing more comes. */
   #ended: 'end' | ErrnoError | undefined
@@ -131,10 +132,15 @@ export class RawConnection {
     if (frame !== undefined) throw new Violation(expected, describeFrame(frame))
   }
 
+  /** Ends our side: the server reads the end, and may still answer. */
+  endWriting(): void {
+    endWriting(this.#fd)
+  }
+
   /** Ends our side, waits until the server has ended its own, so that it can serve the next client, and closes. */
   async finish(): Promise<void> {
     if (this.#closed) return
-    endWriting(this.#fd)
+    this.endWriting()
     const deadline = performance.now() + END_MS
     while (this.#ended === undefined) {
       const left = deadline - performance.now()
@@ -152,7 +158,7 @@ export class RawConnection {
     closeFd(this.#fd)
     this.#reader.close()
     for (const fd of this.#fds.splice(0)) closeFd(fd)
-    this.#wake?.()
+    this.#wakeAll()
   }
 
   /** @returns bytes that the socket took; undefined when there is nobody to send to any more */
@@ -190,11 +196,12 @@ export class RawConnection {
     return new Promise((resolve) => {
       const settle = (changed: boolean) => {
         clearTimeout(timer)
-        this.#wake = undefined
+        this.#waiters.delete(wake)
         resolve(changed)
       }
+      const wake = () => settle(true)
       const timer = setTimeout(() => settle(false), limitMs)
-      this.#wake = () => settle(true)
+      this.#waiters.add(wake)
     })
   }
 
@@ -207,7 +214,11 @@ export class RawConnection {
       // what a socket says at the end whose peer closed it with requests unread
       this.#end(error.code === 'ECONNRESET' ? 'end' : error)
     }
-    this.#wake?.()
+    this.#wakeAll()
+  }
+
+  #wakeAll(): void {
+    for (const wake of this.#waiters) wake()
   }
 
   #end(why: 'end' | ErrnoError): void {
