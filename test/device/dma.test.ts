@@ -29,8 +29,8 @@ describe('DmaGate', () => {
     const { calls, memory, gate } = setUp()
     gate.memory = memory
     const bytes = new Uint8Array(3)
-    gate.read(0x1000, bytes)
-    gate.write(0x2000, bytes)
+    void gate.read(0x1000, bytes)
+    void gate.write(0x2000, bytes)
     assert.deepEqual(gate.view(0x3000, 4), Uint8Array.of(7))
     assert.deepEqual(calls, [
       ['read', 0x1000, bytes],

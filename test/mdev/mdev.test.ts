@@ -90,7 +90,7 @@ describe('MdevDevice.open()', () => {
     assert.equal(first.session.device, mdev.device)
     assert.throws(() => new Client(mdev), { code: 'EBUSY', message: /pid 4711/ })
     first.enableBusMaster()
-    handle.dma.read(0, new Uint8Array(1))
+    void handle.dma.read(0, new Uint8Array(1))
     first.session.close()
     assert.throws(() => handle.dma.read(0, new Uint8Array(1)), { code: 'EFAULT' })
     assert.deepEqual(bench.take(), ['attach', 'detach'])
@@ -107,7 +107,7 @@ describe('MdevDevice.open()', () => {
     const target = new Uint8Array(2)
     assert.throws(() => handle.dma.read(9, target), { code: 'EACCES' })
     client.enableBusMaster()
-    handle.dma.read(9, target)
+    void handle.dma.read(9, target)
     assert.deepEqual(target, Uint8Array.of(9, 9))
   })
 
@@ -145,7 +145,7 @@ describe('MdevSession.close()', () => {
         this.reset = (why) => {
           seen.push(why, mdevUser())
           try {
-            mdev.dma.write(0, new Uint8Array(1))
+            void mdev.dma.write(0, new Uint8Array(1))
           } catch (error) {
             seen.push(error instanceof ErrnoError && error.code)
           }
