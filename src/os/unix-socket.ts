@@ -11,7 +11,6 @@ const cBind = cFunction('bind', 'int', ['int', 'ptr', 'u32'])
 const cListen = cFunction('listen', 'int', ['int', 'int'])
 const cAccept4 = cFunction('accept4', 'int', ['int', 'ptr', 'ptr', 'int'])
 const cConnect = cFunction('connect', 'int', ['int', 'ptr', 'u32'])
-const cShutdown = cFunction('shutdown', 'int', ['int', 'int'])
 const cSocketpair = cFunction('socketpair', 'int', ['int', 'int', 'int', 'ptr'])
 const cGetsockopt = cFunction('getsockopt', 'int', ['int', 'int', 'int', 'ptr', 'ptr'])
 const cSetsockopt = cFunction('setsockopt', 'int', ['int', 'int', 'int', 'ptr', 'u32'])
@@ -113,13 +112,6 @@ export function isAnswered(path: string): boolean {
         throw error
     }
   }
-}
-
-const SHUT_WR = 1
-
-/** Ends our sending: the peer reads what was sent, then the end. It may go on sending. */
-export function endSending(fd: number): void {
-  cShutdown(fd, SHUT_WR)
 }
 
 /** Two connected non-blocking sockets. */

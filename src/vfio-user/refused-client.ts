@@ -8,7 +8,7 @@ import * as wire from '../abi/vfio-user.ts'
 import { closeFd } from '../os/fd.ts'
 import { sendBytes } from '../os/message.ts'
 import { EPOLLIN, type Reactor } from '../os/reactor.ts'
-import { endSending } from '../os/unix-socket.ts'
+import { endWriting } from '../os/socket-ends.ts'
 import type { SharedBuffers } from './connection.ts'
 import { FrameReader } from './frame.ts'
 
@@ -69,5 +69,5 @@ function answer(fd: number, msg_id: number, command: number, error: number): voi
   const { size } = wire.VfioUserHeader
   const flags = wire.VFIO_USER_F_TYPE_REPLY | wire.VFIO_USER_F_ERROR
   sendBytes(fd, wire.VfioUserHeader.encode({ msg_id, command, size, flags, error }))
-  endSending(fd)
+  endWriting(fd)
 }
