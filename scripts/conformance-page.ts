@@ -31,7 +31,9 @@ checked as far as it offers it; otherwise it has to refuse it properly. Where th
 accepts them all, and its rule names them. Rules that lean on §19 are what a server needs against a hostile client, and go
 further than some servers in use.
 
-Sections are those of the project's protocol reference.
+Sections go by topic: 2 transport, 3 header, 4 commands and the shapes of replies, 5 VERSION, 6 DMA maps, 7 device info, 8 regions,
+9 I/O fds, 10 interrupts, 11 region access, 12 DMA messages, 13 reset, 14 features and migration, 15 to 17 what clients in use
+do, 19 what a server needs against a hostile client.
 `
 
 /** One group of checks a table. */

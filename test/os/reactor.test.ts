@@ -355,7 +355,8 @@ test('a handler that runs the event loop is not entered again', () => {
     depth--
     if (calls === 3) watch.close()
   })
-  wakeUp()
+  // one turn may end early on a busy machine
+  for (let turn = 0; turn < 100 && calls < 3; turn++) wakeUp()
   assert.equal(calls, 3)
 })
 
