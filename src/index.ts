@@ -16,8 +16,18 @@ export {
 } from './mdev/driver.ts'
 export type { PciFunction, PciIdentity, ResetCause } from './device/pci.ts'
 export type { IrqLine, IrqVector } from './device/irq-line.ts'
-export type { BarInfo, Registers, Width } from './device/registers.ts'
+export type {
+  BarInfo,
+  MemoryArea,
+  OwnRegionInfo,
+  RegionMemoryInfo,
+  Registers,
+  Width,
+} from './device/registers.ts'
+export type { DeviceState } from './device/device-state.ts'
 export type { Dma } from './device/dma.ts'
+export type { DoorbellInfo } from './device/doorbell.ts'
+export type { SharedMemory } from './device/shared-memory.ts'
 export { ByteFifo } from './lib/byte-fifo.ts'
 export { ErrnoError, type ErrnoCode } from './lib/errno.ts'
 export type { Logger } from './lib/log.ts'

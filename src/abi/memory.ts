@@ -1,4 +1,4 @@
-/** <sys/mman.h>, <linux/memfd.h> and the file seals of <fcntl.h>. */
+/** <sys/mman.h>, <linux/memfd.h>, and of <fcntl.h> file seals and what lseek looks for. */
 
 export const PROT_NONE = 0
 export const PROT_READ = 1
@@ -19,6 +19,9 @@ export const F_GET_SEALS = 1034
 export const F_SEAL_SEAL = 0x1
 export const F_SEAL_SHRINK = 0x2
 export const F_SEAL_GROW = 0x4
+
+export const SEEK_DATA = 3
+export const SEEK_HOLE = 4
 
 export const LOCK_EX = 2
 export const LOCK_NB = 4

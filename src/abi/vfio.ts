@@ -30,7 +30,22 @@ export const VfioInfoCapHeader = struct('vfio_info_cap_header', 8, {
   next: 'u32',
 })
 export const VFIO_REGION_INFO_CAP_SPARSE_MMAP = 1
+/** {@link VfioRegionSparseMmapArea}s follow. */
+export const VfioRegionInfoCapSparseMmap = struct('vfio_region_info_cap_sparse_mmap', 16, {
+  _pad0: 'u64', // VfioInfoCapHeader
+  nr_areas: 'u32',
+  reserved: 'u32',
+})
+export const VfioRegionSparseMmapArea = struct('vfio_region_sparse_mmap_area', 16, {
+  offset: 'size', // in the region
+  size: 'size',
+})
 export const VFIO_REGION_INFO_CAP_TYPE = 2
+export const VfioRegionInfoCapType = struct('vfio_region_info_cap_type', 16, {
+  _pad0: 'u64', // VfioInfoCapHeader
+  type: 'u32',
+  subtype: 'u32',
+})
 export const VFIO_REGION_INFO_CAP_MSIX_MAPPABLE = 3
 
 export const VfioIrqInfo = struct('vfio_irq_info', 16, {
@@ -67,6 +82,49 @@ export const VFIO_DEVICE_FEATURE_MASK = 0xffff
 export const VFIO_DEVICE_FEATURE_GET = 1 << 16
 export const VFIO_DEVICE_FEATURE_SET = 1 << 17
 export const VFIO_DEVICE_FEATURE_PROBE = 1 << 18
+
+/** Data of the feature MIGRATION. */
+export const VFIO_DEVICE_FEATURE_MIGRATION = 1
+export const VfioDeviceFeatureMigration = struct('vfio_device_feature_migration', 8, {
+  flags: 'size',
+})
+export const VFIO_MIGRATION_STOP_COPY = 1 << 0
+export const VFIO_MIGRATION_P2P = 1 << 1
+export const VFIO_MIGRATION_PRE_COPY = 1 << 2
+
+/** Data of the feature MIG_DEVICE_STATE. */
+export const VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE = 2
+export const VfioDeviceFeatureMigState = struct('vfio_device_feature_mig_state', 8, {
+  device_state: 'u32',
+  data_fd: 's32', // unused in vfio-user
+})
+export const VFIO_DEVICE_STATE_ERROR = 0
+export const VFIO_DEVICE_STATE_STOP = 1
+export const VFIO_DEVICE_STATE_RUNNING = 2
+export const VFIO_DEVICE_STATE_STOP_COPY = 3
+export const VFIO_DEVICE_STATE_RESUMING = 4
+export const VFIO_DEVICE_STATE_PRE_COPY = 6
+
+/** Data of the feature DMA_LOGGING_START; {@link VfioDeviceFeatureDmaLoggingRange}s follow, where the kernel has a pointer. */
+export const VFIO_DEVICE_FEATURE_DMA_LOGGING_START = 6
+export const VfioDeviceFeatureDmaLoggingControl = struct(
+  'vfio_device_feature_dma_logging_control',
+  16,
+  { page_size: 'size', num_ranges: 'u32', __reserved: 'u32' },
+)
+export const VfioDeviceFeatureDmaLoggingRange = struct(
+  'vfio_device_feature_dma_logging_range',
+  16,
+  { iova: 'size', length: 'size' },
+)
+export const VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP = 7
+/** Data of the feature DMA_LOGGING_REPORT; the bitmap follows in the reply, where the kernel has a pointer. */
+export const VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT = 8
+export const VfioDeviceFeatureDmaLoggingReport = struct(
+  'vfio_device_feature_dma_logging_report',
+  24,
+  { iova: 'size', length: 'size', page_size: 'size' },
+)
 
 /** Region indexes of a PCI device; BAR n is region n. */
 export const VFIO_PCI_BAR0_REGION_INDEX = 0

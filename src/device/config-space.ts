@@ -88,6 +88,36 @@ export class ConfigSpace implements Registers {
     if (this.#powerOn !== undefined) this.bytes.set(this.#powerOn)
   }
 
+  /** What the guest can change, and the power-on state of all else. */
+  save(): Uint8Array {
+    return this.bytes.map((byte, at) => {
+      const mutable = this.#mutable(at)
+      return (byte & mutable) | ((this.#powerOn?.[at] ?? 0) & ~mutable)
+    })
+  }
+
+  /** Whether `saved` is of a function like this one. @throws EINVAL what a guest cannot change differs */
+  check(saved: Uint8Array): void {
+    const at = saved.findIndex(
+      (byte, at) => ((byte ^ (this.#powerOn?.[at] ?? 0)) & ~this.#mutable(at)) !== 0,
+    )
+    if (at >= 0 || saved.length !== this.size)
+      throw new ErrnoError('EINVAL', `config space: at ${hex(Math.max(at, 0))} of another device`)
+  }
+
+  /** Takes over what {@link check} has let pass, in the power-on state. */
+  load(saved: Uint8Array): void {
+    for (const [at, byte] of saved.entries()) {
+      const mutable = this.#mutable(at)
+      this.bytes[at] = ((this.bytes[at] ?? 0) & ~mutable) | (byte & mutable)
+    }
+    for (const { onWrite } of this.#watchers) onWrite()
+  }
+
+  #mutable(at: number): number {
+    return (this.#writable[at] ?? 0) | (this.#clearedByOne[at] ?? 0)
+  }
+
   read(offset: number, width: Width): number {
     if (width === 4) return this.view.getUint32(offset, true)
     if (width === 2) return this.view.getUint16(offset, true)

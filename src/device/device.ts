@@ -1,5 +1,6 @@
 /** A device as the bus driver that exposes it sees it: regions, irq indexes, reset. It knows no transport. */
 import type { IrqIndex } from './irq.ts'
+import type { Migration } from './migration.ts'
 import type { ResetCause } from './pci.ts'
 import type { DeviceRegion } from './region.ts'
 
@@ -10,6 +11,8 @@ export interface Device {
   readonly regions: readonly DeviceRegion[]
   /** By irq index. */
   readonly irqs: readonly IrqIndex[]
+  /** Undefined for a device that cannot migrate. */
+  readonly migration: Migration | undefined
   /** Back to the power-on state; what the client has assigned stays. */
   reset(why: ResetCause): void
 }

@@ -5,7 +5,8 @@ import { hex } from '../lib/format.ts'
 /**
  * The client's memory, by IOVA. Every call checks what the client mapped and with which rights.
  *
- * @throws EFAULT not mapped · EACCES mapped without that right, or the guest has bus mastering off
+ * @throws EFAULT not mapped · EACCES mapped without that right, or the guest has bus mastering off · EAGAIN the device is
+ *         stopped for migration
  */
 export interface Dma {
   /**
@@ -29,6 +30,9 @@ export interface Dma {
 /** Guest memory behind a gate: open while a client is attached, and only to a function that may master the bus. */
 export class DmaGate implements Dma {
   readonly #isBusMaster: () => boolean
+  #client: Dma | undefined
+  #held = false
+  /** What accesses reach now. */
   #memory: Dma | undefined
 
   constructor(isBusMaster: () => boolean) {
@@ -37,7 +41,14 @@ export class DmaGate implements Dma {
 
   /** Opens the gate to a client's memory, or shuts it. */
   set memory(memory: Dma | undefined) {
-    this.#memory = memory
+    this.#client = memory
+    this.#memory = this.#held ? undefined : memory
+  }
+
+  /** Shuts the gate while the device is stopped. */
+  set held(held: boolean) {
+    this.#held = held
+    this.#memory = held ? undefined : this.#client
   }
 
   read(iova: number, target: Uint8Array): void | Promise<void> {
@@ -54,6 +65,8 @@ export class DmaGate implements Dma {
 
   #open(iova: number): Dma {
     if (this.#memory === undefined) {
+      if (this.#client !== undefined)
+        throw new ErrnoError('EAGAIN', `dma at ${hex(iova)}: the device is stopped`)
       throw new ErrnoError('EFAULT', `dma at ${hex(iova)}: no client is attached`)
     }
     // QEMU leaves memory mapped when the guest clears Bus Master Enable, so the bit is ours to obey.

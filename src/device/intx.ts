@@ -52,6 +52,10 @@ export class IntxIrq extends IrqIndex {
     this.#evaluate()
   }
 
+  protected override released(): void {
+    this.#evaluate()
+  }
+
   protected override assigned(_vector: number, present: boolean): void {
     this.#masked = false
     if (present) this.#evaluate()

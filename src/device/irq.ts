@@ -12,6 +12,7 @@ export interface Signal {
   close(): void
 }
 
+const NOTHING = new Uint8Array(0)
 const NAMES = ['INTx', 'MSI', 'MSI-X', 'ERR', 'REQ'] as const
 
 /** One irq index: `count` vectors of one kind. */
@@ -24,6 +25,7 @@ export abstract class IrqIndex {
   /** Interrupts sent to the client since creation. */
   sent = 0
   readonly #signals: (Signal | undefined)[]
+  #held = false
 
   constructor(index: number, count: number, flags: number) {
     this.index = index
@@ -87,18 +89,38 @@ export abstract class IrqIndex {
     for (let vector = start; vector < start + count; vector++) this.send(vector)
   }
 
+  /** Keeps interrupts back, as of a device that is stopped; what is due is sent when they are let go. */
+  set held(held: boolean) {
+    this.#held = held
+    if (!held) this.released()
+  }
+
+  get held(): boolean {
+    return this.#held
+  }
+
+  /** What is pending, a byte a vector, for {@link load}; nothing where the device itself knows. */
+  save(): Uint8Array {
+    return NOTHING
+  }
+
+  load(_pending: Uint8Array): void {}
+
   /** Forgets what is pending; assignments stay. */
   abstract reset(): void
+
+  /** Interrupts are not held any more. */
+  protected released(): void {}
 
   /** Vector `vector` has got, or lost, its signal. */
   protected abstract assigned(vector: number, present: boolean): void
 
   protected abstract setMasked(vector: number, masked: boolean): void
 
-  /** Signals the client. @returns false when the vector has no signal */
+  /** Signals the client. @returns false when the vector has no signal, or interrupts are held */
   protected send(vector: number): boolean {
     const signal = this.#signals[vector]
-    if (signal === undefined) return false
+    if (signal === undefined || this.#held) return false
     this.sent++
     signal.signal()
     return true

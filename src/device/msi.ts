@@ -27,6 +27,19 @@ export class MsiIrq extends IrqIndex {
     this.#pending.fill(0)
   }
 
+  override save(): Uint8Array {
+    return this.#pending.slice()
+  }
+
+  override load(pending: Uint8Array): void {
+    this.#pending.set(pending)
+  }
+
+  protected override released(): void {
+    for (const [vector, pending] of this.#pending.entries())
+      if (pending === 1) this.#trigger(vector)
+  }
+
   protected override assigned(vector: number, present: boolean): void {
     if (present && this.isPending(vector)) this.#trigger(vector)
   }
@@ -35,6 +48,6 @@ export class MsiIrq extends IrqIndex {
 
   #trigger(vector: number): void {
     const sent = this.send(vector)
-    if (this.#keepsPending) this.#pending[vector] = sent ? 0 : 1
+    this.#pending[vector] = !sent && (this.#keepsPending || this.held) ? 1 : 0
   }
 }

@@ -38,6 +38,15 @@ export class MsixTable implements Registers {
     }
   }
 
+  /** The table, for {@link load}; the pending bits are of the vectors. */
+  save(): Uint8Array {
+    return new Uint8Array(this.#entries.buffer).slice()
+  }
+
+  load(table: Uint8Array): void {
+    new Uint8Array(this.#entries.buffer).set(table)
+  }
+
   read(offset: number, width: Width): number {
     let value = 0
     for (let i = 0; i < width; i++) value += this.#byte(offset + i) * 2 ** (8 * i)

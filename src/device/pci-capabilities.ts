@@ -13,8 +13,14 @@ export function addMsi(config: ConfigSpace, count: number): void {
   config.allowWrites(at + pci.PCI_MSI_DATA_64, 2, 0xffff)
 }
 
-/** MSI-X with its table at the start of BAR `bar`. */
-export function addMsix(config: ConfigSpace, count: number, bar: number, pbaOffset: number): void {
+/** MSI-X with its table and pending bits in BAR `bar`. */
+export function addMsix(
+  config: ConfigSpace,
+  count: number,
+  bar: number,
+  tableOffset: number,
+  pbaOffset: number,
+): void {
   const at = config.addCapability(pci.PCI_CAP_ID_MSIX, pci.PCI_CAP_MSIX_SIZEOF)
   config.view.setUint16(at + pci.PCI_MSIX_FLAGS, count - 1, true)
   config.allowWrites(
@@ -22,7 +28,7 @@ export function addMsix(config: ConfigSpace, count: number, bar: number, pbaOffs
     2,
     pci.PCI_MSIX_FLAGS_ENABLE | pci.PCI_MSIX_FLAGS_MASKALL,
   )
-  config.view.setUint32(at + pci.PCI_MSIX_TABLE, bar, true)
+  config.view.setUint32(at + pci.PCI_MSIX_TABLE, tableOffset | bar, true)
   config.view.setUint32(at + pci.PCI_MSIX_PBA, pbaOffset | bar, true)
 }
 

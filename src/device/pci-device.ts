@@ -5,15 +5,20 @@ import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import { ConfigSpace } from './config-space.ts'
 import type { Device } from './device.ts'
+import type { DeviceState } from './device-state.ts'
+import type { DoorbellInfo } from './doorbell.ts'
 import { IntxIrq } from './intx.ts'
 import { EdgeIrq, type IrqIndex } from './irq.ts'
 import type { IrqLine, IrqVector } from './irq-line.ts'
+import { Migration } from './migration.ts'
 import { MsiIrq } from './msi.ts'
 import { MsixTable } from './msix-table.ts'
 import { addExpress, addMsi, addMsix, addPowerManagement } from './pci-capabilities.ts'
+import { PciMigration } from './pci-migration.ts'
 import type { PciFunction, PciIdentity, ResetCause } from './pci.ts'
-import { DeviceRegion } from './region.ts'
-import type { BarInfo, Registers } from './registers.ts'
+import { RegionMemory } from './region-memory.ts'
+import { DeviceRegion, NO_REGISTERS, type RegionType } from './region.ts'
+import type { BarInfo, OwnRegionInfo, RegionMemoryInfo, Registers } from './registers.ts'
 
 const READ_WRITE = vfio.VFIO_REGION_INFO_FLAG_READ | vfio.VFIO_REGION_INFO_FLAG_WRITE
 const MIN_ROM = 2048
@@ -23,6 +28,9 @@ const INTERRUPT_PIN_A = 1
 const MSIX_BAR = 4
 const MSI_COUNTS = [1, 2, 4, 8, 16, 32]
 const MAX_MSIX = 2048
+/** QEMU takes no device with more regions. */
+const MAX_REGIONS = 100
+const PAGE_SIZE = 4096
 /** By width: half the address space, and what still is a number in bytes. */
 const MAX_BAR = { io: 2 ** 31, mem32: 2 ** 31, mem64: 2 ** 52 }
 /** The width of each field; vendor 0xffff is what an empty slot reads as. */
@@ -41,6 +49,8 @@ export class PciDevice implements PciFunction, Device {
   readonly irqs: IrqIndex[]
   readonly #identity: PciIdentity
   readonly #upperHalves = new Set<number>()
+  /** BARs in I/O space. */
+  readonly #ports = new Set<number>()
   readonly #capabilities = new Set<string>()
   readonly #config: ConfigSpace
   #intx: IntxIrq
@@ -49,6 +59,7 @@ export class PciDevice implements PciFunction, Device {
   /** What capabilities do besides, at a reset. */
   readonly #resetSteps: (() => void)[] = []
   #sealed = false
+  #migration: Migration | undefined
 
   /** @throws EINVAL an id that does not fit its register */
   constructor(identity: PciIdentity) {
@@ -88,7 +99,10 @@ export class PciDevice implements PciFunction, Device {
     return irq.vectors
   }
 
-  msix(count: number, { bar = MSIX_BAR }: { readonly bar?: number } = {}): readonly IrqVector[] {
+  msix(
+    count: number,
+    { bar = MSIX_BAR, offset }: { readonly bar?: number; readonly offset?: number } = {},
+  ): readonly IrqVector[] {
     this.#mustBeOpen()
     if (!Number.isInteger(count) || count < 1 || count > MAX_MSIX) {
       throw new ErrnoError('EINVAL', `msix: ${count} vectors, not 1 to ${MAX_MSIX}`)
@@ -96,16 +110,19 @@ export class PciDevice implements PciFunction, Device {
     this.#mustBeFirst(vfio.VFIO_PCI_MSIX_IRQ_INDEX)
     const irq = new MsiIrq(vfio.VFIO_PCI_MSIX_IRQ_INDEX, count)
     const table = new MsixTable(irq)
-    this.bar(bar, { kind: 'mem32', size: table.size }, table)
-    addMsix(this.#config, count, bar, table.pbaOffset)
+    if (offset === undefined) this.bar(bar, { kind: 'mem32', size: table.size }, NO_REGISTERS)
+    else this.#checkMsixPlace(bar, offset)
+    const start = offset ?? 0
+    this.#barOf(bar, 'msix').addMsix(start, table.size, table)
+    addMsix(this.#config, count, bar, start, start + table.pbaOffset)
     this.#msix = table
     this.irqs[vfio.VFIO_PCI_MSIX_IRQ_INDEX] = irq
     return irq.vectors
   }
 
-  bar(index: number, info: BarInfo, registers: Registers): void {
+  bar(index: number, info: BarInfo, registers?: Registers): void {
     this.#mustBeOpen()
-    const { kind, size, maxWidth = 4, prefetchable = false } = info
+    const { kind, size, prefetchable = false } = info
     const wide = kind === 'mem64'
     if (!Number.isInteger(index) || index < 0 || index + (wide ? 1 : 0) >= pci.PCI_STD_NUM_BARS) {
       throw new ErrnoError(
@@ -127,6 +144,10 @@ export class PciDevice implements PciFunction, Device {
     if (kind === 'io' && prefetchable) {
       throw new ErrnoError('EINVAL', `bar ${index}: I/O space cannot be prefetchable`)
     }
+    if (kind === 'io' && info.memory !== undefined) {
+      throw new ErrnoError('EINVAL', `bar ${index}: I/O space cannot be mapped`)
+    }
+    const region = regionOf(`BAR${index}`, info, registers)
     const register = pci.PCI_BASE_ADDRESS_0 + 4 * index
     const type =
       (kind === 'io' ? pci.PCI_BASE_ADDRESS_SPACE_IO : 0) |
@@ -136,8 +157,33 @@ export class PciDevice implements PciFunction, Device {
     // What stays 0 when all ones are written tells the guest the size.
     this.#config.allowWrites(register, 4, size >= 2 ** 32 ? 0 : ~(size - 1))
     if (wide) this.#config.allowWrites(register + 4, 4, size > 2 ** 32 ? ~(size / 2 ** 32 - 1) : ~0)
-    this.regions[index] = new DeviceRegion(`BAR${index}`, size, READ_WRITE, registers, maxWidth)
+    this.regions[index] = region
     if (wide) this.#upperHalves.add(index + 1)
+    if (kind === 'io') this.#ports.add(index)
+  }
+
+  doorbell(
+    bar: number,
+    { offset, width = 4 }: DoorbellInfo,
+    onRing: (value: number) => void,
+  ): void {
+    this.#mustBeOpen()
+    const isPort = this.#ports.has(bar)
+    this.#barOf(bar, 'doorbell').addDoorbell({ offset, width, isPort, ring: onRing })
+  }
+
+  region(info: OwnRegionInfo, registers?: Registers): number {
+    this.#mustBeOpen()
+    const index = this.regions.length
+    const { type, subtype, size } = info
+    const what = `region ${index}`
+    if (!isU32(type) || !isU32(subtype))
+      throw new ErrnoError('EINVAL', `${what}: type ${type}, subtype ${subtype}: not of 32 bits`)
+    if (!Number.isSafeInteger(size) || size < 1)
+      throw new ErrnoError('EINVAL', `${what}: size ${size}`)
+    if (index >= MAX_REGIONS) throw new ErrnoError('ENOSPC', `${what}: ${MAX_REGIONS} are the most`)
+    this.regions.push(regionOf(what, info, registers, { type, subtype }))
+    return index
   }
 
   rom(content: Uint8Array): void {
@@ -195,6 +241,28 @@ export class PciDevice implements PciFunction, Device {
     )
   }
 
+  /**
+   * Lets the function migrate, once it is sealed.
+   *
+   * @param holdMemory shuts guest memory off while the device is stopped
+   * @throws EINVAL the hook cannot be used
+   */
+  enableMigration(state: DeviceState, holdMemory: (held: boolean) => void): void {
+    const parts = new PciMigration({
+      config: this.#config,
+      irqs: this.irqs,
+      msix: this.#msix,
+      state,
+      reset: () => this.reset('device'),
+      holdMemory,
+    })
+    this.#migration = new Migration(parts)
+  }
+
+  get migration(): Migration | undefined {
+    return this.#migration
+  }
+
   /** Whether the guest lets the function use memory. */
   get busMaster(): boolean {
     return (this.#config.view.getUint16(pci.PCI_COMMAND, true) & pci.PCI_COMMAND_MASTER) !== 0
@@ -238,6 +306,21 @@ export class PciDevice implements PciFunction, Device {
     const { view } = this.#config
     const status = view.getUint16(pci.PCI_STATUS, true) & ~pci.PCI_STATUS_INTERRUPT
     view.setUint16(pci.PCI_STATUS, status | (asserted ? pci.PCI_STATUS_INTERRUPT : 0), true)
+  }
+
+  /** @throws ENOENT no such BAR */
+  #barOf(index: number, what: string): DeviceRegion {
+    const region = index < pci.PCI_STD_NUM_BARS ? this.regions[index] : undefined
+    if (region === undefined || region.size === 0)
+      throw new ErrnoError('ENOENT', `${what}: there is no BAR ${index} yet`)
+    return region
+  }
+
+  /** The table may share a BAR, but no page. @throws EINVAL */
+  #checkMsixPlace(bar: number, offset: number): void {
+    if (offset % PAGE_SIZE !== 0)
+      throw new ErrnoError('EINVAL', `msix at ${hex(offset)}: not a multiple of ${hex(PAGE_SIZE)}`)
+    if (this.#ports.has(bar)) throw new ErrnoError('EINVAL', `msix: BAR ${bar} is I/O space`)
   }
 
   #isTaken(index: number): boolean {
@@ -285,6 +368,38 @@ function checkIdentity(identity: PciIdentity): void {
       throw new ErrnoError('EINVAL', `pci ${field} ${hex(value)}: not from 0 to ${hex(most)}`)
     }
   }
+}
+
+function regionOf(
+  name: string,
+  info: RegionMemoryInfo & Pick<BarInfo, 'size' | 'maxWidth'>,
+  registers: Registers | undefined,
+  type?: RegionType,
+): DeviceRegion {
+  if (registers === undefined && info.memory === undefined)
+    throw new ErrnoError('EINVAL', `${name}: neither registers nor memory`)
+  return new DeviceRegion(name, info.size, READ_WRITE, registers ?? NO_REGISTERS, info.maxWidth, {
+    ...memoryOf(name, info),
+    ...(type === undefined ? {} : { type }),
+  })
+}
+
+function memoryOf(
+  name: string,
+  { size, memory, areas }: RegionMemoryInfo & { readonly size: number },
+): { readonly memory?: RegionMemory } {
+  if (memory === undefined) {
+    if (areas !== undefined) throw new ErrnoError('EINVAL', `${name}: areas of no memory`)
+    return {}
+  }
+  if (areas === undefined && memory.size !== size) {
+    throw new ErrnoError('EINVAL', `${name}: ${hex(size)}, with a memory of ${hex(memory.size)}`)
+  }
+  return { memory: new RegionMemory(name, size, memory, areas) }
+}
+
+function isU32(value: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff
 }
 
 function isPowerOfTwo(value: number): boolean {

@@ -2,7 +2,15 @@
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import * as vfio from '../abi/vfio.ts'
+import { type Doorbell, DoorbellRegisters } from './doorbell.ts'
+import { readPart, type RegionMemory, writePart } from './region-memory.ts'
 import type { Registers, Width } from './registers.ts'
+
+/** What a region of the device's own is, for clients that look for it. */
+export interface RegionType {
+  readonly type: number
+  readonly subtype: number
+}
 
 /** One region of a device. An absent one has size 0. */
 export class DeviceRegion {
@@ -11,8 +19,14 @@ export class DeviceRegion {
   readonly size: number
   /** VFIO_REGION_INFO_FLAG_*. */
   readonly flags: number
-  readonly #registers: Registers
+  /** What of it is memory, if any is. */
+  readonly memory: RegionMemory | undefined
+  readonly type: RegionType | undefined
+  readonly #doorbells: Doorbell[] = []
   readonly #maxWidth: Width
+  #registers: Registers
+  #doorbellRegisters: DoorbellRegisters | undefined
+  #msix: { readonly start: number; readonly end: number } | undefined
 
   constructor(
     name: string,
@@ -20,16 +34,66 @@ export class DeviceRegion {
     flags: number,
     registers: Registers,
     maxWidth: Width = 4,
+    { memory, type }: { readonly memory?: RegionMemory; readonly type?: RegionType } = {},
   ) {
     this.name = name
     this.size = size
     this.flags = flags
+    this.memory = memory
+    this.type = type
     this.#registers = registers
     this.#maxWidth = maxWidth
   }
 
   static absent(name: string): DeviceRegion {
     return new DeviceRegion(name, 0, 0, NO_REGISTERS)
+  }
+
+  get doorbells(): readonly Doorbell[] {
+    return this.#doorbells
+  }
+
+  /** Whether the MSI-X table is among its registers. */
+  get holdsMsix(): boolean {
+    return this.#msix !== undefined
+  }
+
+  /** Makes a register a doorbell. @throws EINVAL outside, unaligned, or too wide · EEXIST there is one already */
+  addDoorbell(doorbell: Doorbell): void {
+    const { offset, width } = doorbell
+    const what = `${this.name}: doorbell of ${width} bytes at ${hex(offset)}`
+    if (![1, 2, 4].includes(width) || width > this.#maxWidth) {
+      throw new ErrnoError('EINVAL', `${what}: accesses are 1 to ${this.#maxWidth} bytes wide`)
+    }
+    const isInside = Number.isInteger(offset) && offset >= 0 && offset <= this.size - width
+    if (!isInside || offset % width !== 0)
+      throw new ErrnoError('EINVAL', `${what}: outside of ${hex(this.size)}, or unaligned`)
+    const taken = this.#doorbells.find((other) =>
+      overlaps(offset, width, other.offset, other.offset + other.width),
+    )
+    if (taken !== undefined)
+      throw new ErrnoError('EEXIST', `${what}: there is one at ${hex(taken.offset)}`)
+    if (this.#msix !== undefined && overlaps(offset, width, this.#msix.start, this.#msix.end))
+      throw new ErrnoError('EEXIST', `${what}: MSI-X is there`)
+    this.memory?.exclude(offset, width)
+    if (this.#doorbellRegisters === undefined) {
+      this.#doorbellRegisters = new DoorbellRegisters(this.#registers)
+      this.#registers = this.#doorbellRegisters
+    }
+    this.#doorbellRegisters.add(doorbell)
+    this.#doorbells.push(doorbell)
+  }
+
+  /** Puts the registers of MSI-X in front of what is there. @throws EINVAL outside · EEXIST where a doorbell is */
+  addMsix(offset: number, size: number, table: Registers): void {
+    const what = `${this.name}: msix of ${hex(size)} at ${hex(offset)}`
+    if (!Number.isInteger(offset) || offset < 0 || offset > this.size - size)
+      throw new ErrnoError('EINVAL', `${what}: outside of ${hex(this.size)}`)
+    if (this.#doorbells.some((each) => overlaps(each.offset, each.width, offset, offset + size)))
+      throw new ErrnoError('EEXIST', `${what}: a doorbell is there`)
+    this.memory?.exclude(offset, size)
+    this.#registers = overlay(this.#registers, offset, size, table)
+    this.#msix = { start: offset, end: offset + size }
   }
 
   /**
@@ -39,6 +103,11 @@ export class DeviceRegion {
    */
   read(target: DataView, at: number, offset: number, count: number): void {
     this.#check(offset, count, vfio.VFIO_REGION_INFO_FLAG_READ)
+    if (this.memory === undefined) this.#readRegisters(target, at, offset, count)
+    else this.#readParts(this.memory, target, at, offset, count)
+  }
+
+  #readRegisters(target: DataView, at: number, offset: number, count: number): void {
     const registers = this.#registers
     for (let done = 0; done < count;) {
       const width = this.#widthAt(offset + done, count - done)
@@ -57,6 +126,11 @@ export class DeviceRegion {
    */
   write(source: DataView, at: number, offset: number, count: number): void {
     this.#check(offset, count, vfio.VFIO_REGION_INFO_FLAG_WRITE)
+    if (this.memory === undefined) this.#writeRegisters(source, at, offset, count)
+    else this.#writeParts(this.memory, source, at, offset, count)
+  }
+
+  #writeRegisters(source: DataView, at: number, offset: number, count: number): void {
     const registers = this.#registers
     for (let done = 0; done < count;) {
       const width = this.#widthAt(offset + done, count - done)
@@ -66,6 +140,40 @@ export class DeviceRegion {
       else value = source.getUint8(at + done)
       registers.write(offset + done, value, width)
       done += width
+    }
+  }
+
+  #readParts(
+    memory: RegionMemory,
+    target: DataView,
+    at: number,
+    offset: number,
+    count: number,
+  ): void {
+    for (let done = 0; done < count;) {
+      const start = offset + done
+      const part = memory.partAt(start)
+      const length = Math.min(count - done, part.end - start)
+      if (part.memory === undefined) this.#readRegisters(target, at + done, start, length)
+      else readPart(part, start, target, at + done, length)
+      done += length
+    }
+  }
+
+  #writeParts(
+    memory: RegionMemory,
+    source: DataView,
+    at: number,
+    offset: number,
+    count: number,
+  ): void {
+    for (let done = 0; done < count;) {
+      const start = offset + done
+      const part = memory.partAt(start)
+      const length = Math.min(count - done, part.end - start)
+      if (part.memory === undefined) this.#writeRegisters(source, at + done, start, length)
+      else writePart(part, start, source, at + done, length)
+      done += length
     }
   }
 
@@ -90,4 +198,22 @@ export class DeviceRegion {
   }
 }
 
-const NO_REGISTERS: Registers = { read: () => 0, write: () => {} }
+/** Registers that read 0 and ignore writes. */
+export const NO_REGISTERS: Registers = { read: () => 0, write: () => {} }
+
+function overlaps(offset: number, size: number, start: number, end: number): boolean {
+  return offset < end && start < offset + size
+}
+
+/** `front` from `start` on, `size` bytes of it, and `back` everywhere else. */
+function overlay(back: Registers, start: number, size: number, front: Registers): Registers {
+  const covers = (offset: number) => offset >= start && offset < start + size
+  return {
+    read: (offset, width) =>
+      covers(offset) ? front.read(offset - start, width) : back.read(offset, width),
+    write(offset, value, width) {
+      if (covers(offset)) front.write(offset - start, value, width)
+      else back.write(offset, value, width)
+    },
+  }
+}

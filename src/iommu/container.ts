@@ -4,6 +4,7 @@ import { closeFd } from '../os/fd.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import { Unwind } from '../lib/unwind.ts'
+import { bitmapSize, checkLogPageSize, DirtyLog, logIsOff } from './dirty-log.ts'
 import {
   type Done,
   fileIdentity,
@@ -39,6 +40,8 @@ interface Entry extends DmaMap {
 }
 
 export class Container {
+  /** What the device has written; off until it is started. */
+  readonly dirtyLog = new DirtyLog()
   readonly #maxMaps: number
   readonly #remote: RemoteMemory
   readonly #arena = new Arena()
@@ -143,12 +146,14 @@ export class Container {
     }
     this.#entries.splice(at, 1)
     this.#last = undefined
+    this.dirtyLog.forget(iova, size)
     this.#close(entry.memory)
   }
 
   /** Takes all maps away. */
   unmapAll(): void {
     this.#last = undefined
+    this.dirtyLog.forgetAll()
     using undo = new Unwind() // each is closed, even after one that throws
     for (const { memory } of this.#entries.splice(0)) undo.defer(() => this.#close(memory))
   }
@@ -167,9 +172,10 @@ export class Container {
 
   /** Copies into client memory, as {@link read} does from it. @throws EFAULT not mapped · EACCES not writable */
   write(iova: number, source: Uint8Array): Done {
-    return this.#walk(iova, source, 'writable', (entry, offset, part) =>
-      entry.memory.write(offset, part),
-    )
+    return this.#walk(iova, source, 'writable', (entry, offset, part) => {
+      if (entry.file !== undefined) this.dirtyLog.wrote(entry.iova + offset, part.length)
+      return entry.memory.write(offset, part)
+    })
   }
 
   /** Client memory itself, inside one map that grants reading. @throws EFAULT, EACCES, EOPNOTSUPP */
@@ -177,7 +183,41 @@ export class Container {
     const entry = this.#find(iova, 'readable')
     if (!(length >= 0 && length <= entry.end - iova))
       throw new ErrnoError('EFAULT', `dma view ${hex(iova)}+${hex(length)}: crosses its map`)
-    return entry.memory.view(iova - entry.iova, length)
+    const view = entry.memory.view(iova - entry.iova, length)
+    if (entry.writable) this.dirtyLog.viewed(iova, length)
+    return view
+  }
+
+  /**
+   * How large the bitmap of {@link takeDirty} is for a map.
+   *
+   * @param pageSize a power of two, from 4096 on
+   * @throws EINVAL bad page size; the log is off; a map without a file, to which the client itself writes · ENOENT no map
+   *         starts there · EOPNOTSUPP not all of one map
+   * @see vfio-user protocol, DMA_LOGGING_REPORT
+   */
+  dirtyBitmapSize(iova: number, size: number, pageSize: number): number {
+    const what = `dirty pages of ${hex(iova)}+${hex(size)}`
+    checkLogPageSize(pageSize)
+    if (!this.dirtyLog.isOn) throw logIsOff()
+    const entry = this.#entries[this.#indexAfter(iova) - 1]
+    if (entry === undefined || iova >= entry.end) throw new ErrnoError('ENOENT', `${what}: no map`)
+    if (entry.iova !== iova || entry.size !== size)
+      throw new ErrnoError('EOPNOTSUPP', `${what}: not all of one map`)
+    if (entry.file === undefined)
+      throw new ErrnoError('EINVAL', `${what}: a map without a file, which only the client writes`)
+    return bitmapSize(size, pageSize)
+  }
+
+  /**
+   * Sets the bits of the pages of a map that were written since the last call.
+   *
+   * @param bitmap of {@link dirtyBitmapSize}, zeroed; bit n, LSB first, is page n of the map
+   * @throws as {@link dirtyBitmapSize}
+   */
+  takeDirty(iova: number, size: number, pageSize: number, bitmap: Uint8Array): void {
+    this.dirtyBitmapSize(iova, size, pageSize)
+    this.dirtyLog.report(iova, size, pageSize, bitmap)
   }
 
   #walk(

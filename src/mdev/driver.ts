@@ -1,6 +1,8 @@
 /** What a driver is: a name, types, and a `probe` that builds a device. */
 import type { PciFunction, PciIdentity, ResetCause } from '../device/pci.ts'
+import type { DeviceState } from '../device/device-state.ts'
 import type { Dma } from '../device/dma.ts'
+import type { SharedMemory } from '../device/shared-memory.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import type { Attributes, ValuesOf } from './attribute.ts'
@@ -26,6 +28,16 @@ export interface Mdev<T extends TypeInfo = TypeInfo, A extends Attributes = Attr
   readonly log: Logger
   /** Makes this mdev a PCI function; once, from `probe`. */
   pci(identity: PciIdentity): PciFunction
+  /**
+   * Makes memory to back BARs with; from `probe`. It is the mdev's, freed after `remove`, or when the creation fails.
+   *
+   * What it holds stays at a reset and when the client goes: it is for `reset` to clear. A client that has gone does not see
+   * what the next one does.
+   *
+   * @param size bytes, 1 to 4 GiB; pages that nobody touches take no room
+   * @throws EINVAL another size · EBUSY after `probe` · ENOMEM, EMFILE
+   */
+  sharedMemory(size: number): SharedMemory
 }
 
 /** What a driver can do with a device it has built. */
@@ -36,6 +48,8 @@ export interface DeviceOps {
   remove?(): void
   /** What this mdev shows of itself besides its settings, such as the path of a terminal; read when asked for. */
   status?(): Readonly<Record<string, string>>
+  /** How the device's own state is saved and taken over; with it the mdev can migrate. */
+  readonly state?: DeviceState
 }
 
 /** A kind of device. Write one with {@link defineDriver}. */

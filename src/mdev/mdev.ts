@@ -3,6 +3,7 @@ import type { Device } from '../device/device.ts'
 import { type Dma, DmaGate } from '../device/dma.ts'
 import { PciDevice } from '../device/pci-device.ts'
 import type { PciFunction, PciIdentity } from '../device/pci.ts'
+import { SharedMemories, type SharedMemory } from '../device/shared-memory.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import type { ValuesOf } from './attribute.ts'
@@ -49,6 +50,7 @@ export class MdevDevice {
   readonly handle: Mdev
   readonly #events: Events
   readonly #dma: DmaGate
+  readonly #memories = new SharedMemories()
   #state: MdevState = 'creating'
   #pci: PciDevice | undefined
   #ops: DeviceOps | undefined
@@ -69,6 +71,7 @@ export class MdevDevice {
       dma: this.#dma,
       log: options.log,
       pci: (identity) => this.#buildPci(identity),
+      sharedMemory: (size) => this.#createMemory(size),
     }
   }
 
@@ -108,6 +111,11 @@ export class MdevDevice {
     }
     this.#ops = ops
     this.#pci.seal((why) => this.#quietly("driver's reset", () => ops.reset(why)))
+    if (ops.state !== undefined) {
+      this.#pci.enableMigration(ops.state, (held) => {
+        this.#dma.held = held
+      })
+    }
   }
 
   /** The creation is complete. */
@@ -134,7 +142,8 @@ export class MdevDevice {
         if (!open) return
         open = false
         this.#dma.memory = undefined // first: the reset must not reach a client that has gone
-        device.reset('disconnect')
+        this.#quietly('taking shared memory back', () => this.#memories.renew())
+        if (device.migration?.stopped !== true) device.reset('disconnect') // else the next client carries on
         for (const irq of device.irqs) irq.disable()
         this.group.close(user)
         announce(this.#events, this.log, 'detach', this)
@@ -161,6 +170,7 @@ export class MdevDevice {
   /** The driver, if it built anything, lets go; afterwards the mdev is no more. */
   finishRemoval(): void {
     this.#quietly("driver's remove", () => this.#ops?.remove?.())
+    this.#quietly('freeing shared memory', () => this.#memories.free())
     this.#become('removed')
   }
 
@@ -171,6 +181,12 @@ export class MdevDevice {
       throw new ErrnoError('EEXIST', `mdev ${this.uuid}: is a PCI function already`)
     this.#pci = new PciDevice(identity)
     return this.#pci
+  }
+
+  #createMemory(size: number): SharedMemory {
+    if (this.#state !== 'creating')
+      throw new ErrnoError('EBUSY', `mdev ${this.uuid}: mdev.sharedMemory() is for probe`)
+    return this.#memories.create(size)
   }
 
   /** A mistake of others in a call that cannot be refused is logged and goes no further. */

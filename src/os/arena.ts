@@ -56,6 +56,13 @@ interface Window {
 export interface Mapping {
   /** The bytes; after `unmap` they are private zeros. */
   readonly bytes: Uint8Array<ArrayBuffer>
+  /**
+   * Puts the same range of another file in the place of this one's: every view shows that file from now on.
+   *
+   * @param fd stays the caller's; the file is as large as the one before, and may be written where that one may
+   * @throws EACCES, EPERM, ENOMEM from mmap: the bytes are private zeros then
+   */
+  replace(fd: number): void
   /** Puts anonymous pages in the place of the file's; idempotent. */
   unmap(): void
 }
@@ -110,6 +117,17 @@ export class Arena {
     let mapped = true
     return {
       bytes: view,
+      replace(other) {
+        if (!mapped)
+          throw new ErrnoError('EINVAL', `map fd ${other}: what it should replace is gone`)
+        if (
+          mmap(address, view.length, memory.PROT_READ | memory.PROT_WRITE, flags, other, offset) < 0
+        ) {
+          const error = systemError(`mmap ${bytes(view.length)} of fd ${other}`)
+          poison(address, view.length)
+          throw error
+        }
+      },
       unmap() {
         if (!mapped) return
         poison(address, view.length) // through the view: while this can be called, the window must stay

@@ -41,6 +41,22 @@ class MessageHeader {
     this.msg.msg_iovlen = 1
     this.msg.msg_control = addressOf(this.control)
   }
+
+  /** Sends the `length` bytes at `address`, `fds` with the first. @returns what sendmsg does */
+  send(fd: number, address: number, length: number, fds: readonly number[]): number {
+    const { msg, iov, cmsg, controlView } = this
+    iov.iov_base = address
+    iov.iov_len = length
+    cmsg.aim(controlView, 0)
+    cmsg.cmsg_len = socket.Cmsghdr.size + 4 * fds.length
+    cmsg.cmsg_level = socket.SOL_SOCKET
+    cmsg.cmsg_type = socket.SCM_RIGHTS
+    for (const [i, each] of fds.entries()) {
+      controlView.setInt32(socket.Cmsghdr.size + 4 * i, each, true)
+    }
+    msg.msg_controllen = cmsg.cmsg_len
+    return sendmsg(fd, this.address, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+  }
 }
 
 /** A buffer that messages are received into, and the fds of the last receive. */
@@ -123,26 +139,11 @@ export class Outbox {
     const count =
       fds === undefined || fds.length === 0
         ? send(fd, this.#address, length, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-        : this.#sendWithFds(fd, length, fds)
+        : this.#header.send(fd, this.#address, length, fds)
     if (count >= 0) return count
     const errno = lastErrno()
     if (errno === EAGAIN || errno === EINTR) return WOULD_BLOCK
     throw systemError(`send on fd ${fd}`)
-  }
-
-  #sendWithFds(fd: number, length: number, fds: readonly number[]): number {
-    const { msg, iov, cmsg, controlView, address } = this.#header
-    iov.iov_base = this.#address
-    iov.iov_len = length
-    cmsg.aim(controlView, 0)
-    cmsg.cmsg_len = socket.Cmsghdr.size + 4 * fds.length
-    cmsg.cmsg_level = socket.SOL_SOCKET
-    cmsg.cmsg_type = socket.SCM_RIGHTS
-    for (const [i, each] of fds.entries()) {
-      controlView.setInt32(socket.Cmsghdr.size + 4 * i, each, true)
-    }
-    msg.msg_controllen = cmsg.cmsg_len
-    return sendmsg(fd, address, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
   }
 }
 
@@ -160,16 +161,22 @@ export function receiveInto(fd: number, target: Uint8Array): number {
   throw systemError(`recv on fd ${fd}`)
 }
 
-/** Sends `bytes`, wherever they are: the slow way, for what did not fit into the socket at once. */
-export function sendBytes(fd: number, bytes: Uint8Array): number {
-  const count = send(
-    fd,
-    addressOf(bytes),
-    bytes.byteLength,
-    socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL,
-  )
+/**
+ * Sends `bytes`, wherever they are: the slow way, for what did not fit into the socket at once.
+ *
+ * @param fds sent with the first byte; they stay the caller's
+ */
+export function sendBytes(fd: number, bytes: Uint8Array, fds: readonly number[] = []): number {
+  const address = addressOf(bytes)
+  const count =
+    fds.length === 0
+      ? send(fd, address, bytes.byteLength, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+      : slowHeader.send(fd, address, bytes.byteLength, fds)
   if (count >= 0) return count
   const errno = lastErrno()
   if (errno === EAGAIN || errno === EINTR) return WOULD_BLOCK
   throw systemError(`send on fd ${fd}`)
 }
+
+/** Of {@link sendBytes}. */
+const slowHeader = new MessageHeader()

@@ -1,7 +1,9 @@
 /** Memory of a client that a device may use: shared as a file, or read and written by us when the server asks. */
 import * as wire from '../abi/vfio-user.ts'
+import { bitmapSize } from '../iommu/dirty-log.ts'
+import { ErrnoError } from '../lib/errno.ts'
 import { dataViewOf } from '../lib/struct.ts'
-import { Arena, type Mapping } from '../os/arena.ts'
+import { Arena, type Mapping, PAGE_SIZE } from '../os/arena.ts'
 import { closeFd } from '../os/fd.ts'
 import { createMemfd } from '../os/memfd.ts'
 import type { Message } from './frame.ts'
@@ -18,6 +20,14 @@ export interface ClientMemory {
   readonly bytes: Uint8Array
   /** Takes it away from the device, then frees it. */
   unmap(): Promise<void>
+  /**
+   * As {@link unmap}, and tells which pages the device has written since the last report of its dirty log.
+   *
+   * @param pageSize bytes that one bit stands for; 4096 unless given
+   * @returns a bitmap: bit n, LSB first, is page n
+   * @throws EINVAL the log is off, or the memory is not shared: nothing is taken away then
+   */
+  unmapWithBitmap(pageSize?: number): Promise<Uint8Array>
 }
 
 /** What is sent back to a server's request. */
@@ -30,6 +40,7 @@ export interface Answer {
 /** What of a client is needed here. */
 interface Requester {
   request(command: number, payload: Uint8Array, fds?: readonly number[]): Promise<Uint8Array>
+  expectReply(size: number): void
 }
 
 const READ_WRITE = wire.VFIO_USER_F_DMA_REGION_READ | wire.VFIO_USER_F_DMA_REGION_WRITE
@@ -76,6 +87,12 @@ export class ClientMemories {
           mapping.unmap()
         }
       },
+      unmapWithBitmap: async (pageSize = PAGE_SIZE) => {
+        const bitmap = await this.#unmapWithBitmap(iova, size, pageSize)
+        this.#memories.delete(memory)
+        mapping.unmap()
+        return bitmap
+      },
     }
     this.#memories.add(memory)
     return memory
@@ -103,6 +120,22 @@ export class ClientMemories {
     echo.count = count
     payload.set(bytes, wire.VfioUserDmaAccess.size)
     return { errno: 0, payload }
+  }
+
+  async #unmapWithBitmap(iova: number, size: number, pgsize: number): Promise<Uint8Array> {
+    const length = bitmapSize(size, pgsize)
+    const prefix = wire.VfioUserDmaUnmap.size + wire.VfioUserBitmap.size
+    const argsz = prefix + length
+    const flags = wire.VFIO_USER_F_DMA_UNMAP_GET_DIRTY_BITMAP
+    const request = Buffer.concat([
+      wire.VfioUserDmaUnmap.encode({ argsz, flags, addr: iova, size }),
+      wire.VfioUserBitmap.encode({ pgsize, size: length }),
+    ])
+    this.#client.expectReply(argsz)
+    const reply = await this.#client.request(wire.VFIO_USER_DMA_UNMAP, request)
+    if (reply.length !== argsz)
+      throw new ErrnoError('EPROTO', `DMA_UNMAP: reply of ${reply.length} bytes, not ${argsz}`)
+    return reply.subarray(prefix)
   }
 
   #find(iova: number, count: number): Uint8Array | undefined {

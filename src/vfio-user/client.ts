@@ -13,12 +13,23 @@ import { Inbox, Outbox, sendBytes, WOULD_BLOCK } from '../os/message.ts'
 import { EPOLLIN, EPOLLOUT, reactor, type Reactor, type Watch } from '../os/reactor.ts'
 import { connectUnix } from '../os/unix-socket.ts'
 import { ClientInterrupts } from './client-interrupts.ts'
+import type { ClientDoorbells } from './client-doorbells.ts'
+import {
+  ClientDirtyLog,
+  ClientFeatures,
+  ClientMigration,
+  type FeatureAction,
+  type FeatureOptions,
+} from './client-features.ts'
+import { closeAll } from './client-files.ts'
 import { ClientMemories, type ClientMemory, type MapOptions } from './client-memory.ts'
+import { ClientRegions, type MappedRegion, type RegionInfo } from './client-regions.ts'
 import { FrameReader, type Message } from './frame.ts'
 import {
   type Capabilities,
   DEFAULT_CAPABILITIES,
   encodeCapabilities,
+  MAX_BITMAP_SIZE,
   parseCapabilities,
 } from './version.ts'
 
@@ -26,20 +37,25 @@ const HEADER = wire.VfioUserHeader.size
 const MAX_MESSAGE = HEADER + 64 + DEFAULT_CAPABILITIES.max_data_xfer_size
 
 /** What we tell a server; it may send us so many fds in one message. */
-const PROPOSAL: Capabilities = { ...DEFAULT_CAPABILITIES, max_msg_fds: 16, write_multiple: true }
+const PROPOSAL: Capabilities = {
+  ...DEFAULT_CAPABILITIES,
+  max_msg_fds: 16,
+  write_multiple: true,
+  sparse_mmap_fds: true,
+  migration: { pgsize: 4096, max_bitmap_size: MAX_BITMAP_SIZE },
+}
+
+export type { ClientDoorbells } from './client-doorbells.ts'
+export type { DirtyLogOptions, FeatureAction, FeatureOptions } from './client-features.ts'
+export type { MigrationState } from '../device/migration.ts'
+export type { IovaRange } from '../iommu/dirty-log.ts'
+export type { MappedArea, MappedRegion, RegionArea, RegionInfo } from './client-regions.ts'
 
 export interface DeviceInfo {
   /** VFIO_DEVICE_FLAGS_*. */
   readonly flags: number
   readonly regionCount: number
   readonly irqCount: number
-}
-
-export interface RegionInfo {
-  /** VFIO_REGION_INFO_FLAG_*. */
-  readonly flags: number
-  /** Bytes; 0 for a region that is not there. */
-  readonly size: number
 }
 
 export interface IrqInfo {
@@ -54,6 +70,8 @@ export interface Reply {
   /** 0, or the positive errno of a refusal. */
   readonly errno: number
   readonly payload: Uint8Array
+  /** Owned by who asked. */
+  readonly fds: readonly number[]
 }
 
 export interface AttachOptions {
@@ -64,6 +82,7 @@ export interface AttachOptions {
 
 interface Pending {
   readonly command: number
+  readonly maxReplyFds: number
   readonly resolve: (reply: Reply) => void
   readonly reject: (error: Error) => void
   readonly timer: NodeJS.Timeout
@@ -79,6 +98,12 @@ export class Client {
   readonly #watch: Watch
   readonly #pending = new Map<number, Pending>()
   readonly #memories = new ClientMemories(this)
+  readonly #regions = new ClientRegions(this)
+  readonly #features = new ClientFeatures(this)
+  /** The device's state, and how it moves to another device. */
+  readonly migration = new ClientMigration(this, this.#features)
+  /** Which pages of memory the device writes. */
+  readonly dirtyLog = new ClientDirtyLog(this.#features)
   readonly #backlog: Uint8Array[] = []
   readonly #interrupts = new Set<ClientInterrupts>()
   #nextId = 0
@@ -147,13 +172,29 @@ export class Client {
     return { flags, regionCount: num_regions, irqCount: num_irqs }
   }
 
-  /** @param index VFIO_PCI_*_REGION_INDEX */
+  /** @param index VFIO_PCI_*_REGION_INDEX @throws EPROTO the server contradicts itself */
   async regionInfo(index: number): Promise<RegionInfo> {
-    const { size: argsz } = vfio.VfioRegionInfo
-    const request = vfio.VfioRegionInfo.encode({ argsz, index })
-    const reply = await this.request(wire.VFIO_USER_DEVICE_GET_REGION_INFO, request)
-    const { flags, size } = vfio.VfioRegionInfo.view().aim(dataViewOf(reply))
-    return { flags, size }
+    return this.#regions.info(index)
+  }
+
+  /**
+   * Maps what the server offers of a region; the rest is for messages. Nothing is mapped beyond the server's file as it is
+   * now. A server that shrinks it afterwards ends this process at the next access (SIGBUS): map those that you trust.
+   *
+   * @throws EOPNOTSUPP nothing of it is offered, or it is of huge pages · EPROTO what is offered is not there, or no whole pages ·
+   *         EINVAL an area beyond 4 GiB · ENOSPC, ENOMEM
+   */
+  async mapRegion(index: number): Promise<MappedRegion> {
+    return this.#regions.map(index)
+  }
+
+  /**
+   * Gets ready to ring the doorbells of a region: by eventfd as far as the server has some, else by posted writes.
+   *
+   * @throws EINVAL no such region, or something else than an eventfd came · EPROTO
+   */
+  async doorbells(index: number): Promise<ClientDoorbells> {
+    return this.#regions.doorbells(index)
   }
 
   /** @param index VFIO_PCI_*_IRQ_INDEX */
@@ -237,6 +278,26 @@ export class Client {
     }
   }
 
+  /**
+   * Gets or sets a feature of the device.
+   *
+   * @param feature VFIO_DEVICE_FEATURE_*
+   * @returns data of the answer
+   * @throws EOPNOTSUPP the server offers none · EINVAL not this one, or not so · EPROTO
+   */
+  async feature(
+    feature: number,
+    action: FeatureAction,
+    options?: FeatureOptions,
+  ): Promise<Uint8Array> {
+    return this.#features.run(feature, action, options)
+  }
+
+  /** Whether the device has a feature, and `action` can be done with it. */
+  async probeFeature(feature: number, action: FeatureAction): Promise<boolean> {
+    return this.#features.probe(feature, action)
+  }
+
   /** Puts the device back into its power-on state. */
   async reset(): Promise<void> {
     await this.request(wire.VFIO_USER_DEVICE_RESET, new Uint8Array(0))
@@ -254,21 +315,30 @@ export class Client {
     payload: Uint8Array,
     fds: readonly number[] = [],
   ): Promise<Uint8Array> {
-    const reply = await this.exchange(command, payload, fds)
-    if (reply.errno !== 0) {
-      throw new ErrnoError(
-        errnoCode(reply.errno),
-        `vfio-user command ${command}: refused by the server`,
-      )
-    }
-    return reply.payload
+    return succeeded(command, await this.exchange(command, payload, fds)).payload
   }
 
-  /** As {@link request}, but a refusal is a reply too. */
+  /** Takes replies with payloads of so many bytes from now on, as far as they can be dirty bitmaps. */
+  expectReply(size: number): void {
+    const payload = Math.min(size, MAX_BITMAP_SIZE + 64)
+    this.#reader.maxSize = Math.max(this.#reader.maxSize, HEADER + payload)
+  }
+
+  /** As {@link request}, for replies that carry fds. @throws as {@link request} */
+  async requestFds(command: number, payload: Uint8Array, maxReplyFds: number): Promise<Reply> {
+    return succeeded(command, await this.exchange(command, payload, [], maxReplyFds))
+  }
+
+  /**
+   * As {@link request}, but a refusal is a reply too.
+   *
+   * @param maxReplyFds most fds that the reply may give to the caller, who closes them; the rest is closed
+   */
   async exchange(
     command: number,
     payload: Uint8Array,
     fds: readonly number[] = [],
+    maxReplyFds = 0,
   ): Promise<Reply> {
     return new Promise((resolve, reject) => {
       if (this.#ended !== undefined) {
@@ -284,7 +354,7 @@ export class Client {
           ),
         )
       }, this.#timeoutMs)
-      this.#pending.set(id, { command, resolve, reject, timer })
+      this.#pending.set(id, { command, maxReplyFds, resolve, reject, timer })
     })
   }
 
@@ -393,7 +463,8 @@ export class Client {
     clearTimeout(pending.timer)
     const failed = (message.flags & wire.VFIO_USER_F_ERROR) !== 0
     const errno = failed ? message.error || EIO : 0
-    pending.resolve({ errno, payload: message.payload() })
+    const fds = message.fds.splice(0, pending.maxReplyFds) // what is left is closed with the message
+    pending.resolve({ errno, payload: message.payload(), fds })
     return true
   }
 
@@ -413,6 +484,7 @@ export class Client {
     closeFd(this.#fd)
     this.#reader.close()
     for (const interrupts of this.#interrupts) interrupts.close(error)
+    this.#regions.close()
     for (const { reject, timer } of this.#pending.values()) {
       clearTimeout(timer)
       reject(error)
@@ -423,6 +495,16 @@ export class Client {
 
 const EIO = 5
 const MAX_ID = 0xffff
+
+/** @throws the errno of a refusal, whose fds are closed */
+function succeeded(command: number, reply: Reply): Reply {
+  if (reply.errno === 0) return reply
+  closeAll(reply.fds)
+  throw new ErrnoError(
+    errnoCode(reply.errno),
+    `vfio-user command ${command}: refused by the server`,
+  )
+}
 
 function serverDoesNotRead(): ErrnoError {
   return new ErrnoError('EAGAIN', 'vfio-user server: does not read, and fds cannot wait')

@@ -4,9 +4,18 @@ import * as wire from '../abi/vfio-user.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import type { Command } from './command.ts'
+import { dmaUnmapWithBitmap } from './dirty-bitmap.ts'
+import { deviceFeature } from './features.ts'
 import type { Message } from './frame.ts'
+import { migDataRead, migDataWrite } from './migration.ts'
+import { getRegionInfo } from './region-info.ts'
 import type { ServedClient } from './served-client.ts'
-import { encodeCapabilities, OUR_CAPABILITIES, parseCapabilities } from './version.ts'
+import {
+  encodeCapabilities,
+  OUR_CAPABILITIES,
+  OUR_MIGRATION,
+  parseCapabilities,
+} from './version.ts'
 
 export const COMMANDS: ReadonlyMap<number, Command> = new Map([
   [wire.VFIO_USER_VERSION, command('VERSION', wire.VfioUserVersion.size, 0, version)],
@@ -20,6 +29,10 @@ export const COMMANDS: ReadonlyMap<number, Command> = new Map([
   [
     wire.VFIO_USER_DEVICE_GET_REGION_INFO,
     command('DEVICE_GET_REGION_INFO', vfio.VfioRegionInfo.size, 0, getRegionInfo),
+  ],
+  [
+    wire.VFIO_USER_DEVICE_GET_REGION_IO_FDS,
+    command('DEVICE_GET_REGION_IO_FDS', wire.VfioUserRegionIoFds.size, 0, getRegionIoFds),
   ],
   [
     wire.VFIO_USER_DEVICE_GET_IRQ_INFO,
@@ -42,6 +55,18 @@ export const COMMANDS: ReadonlyMap<number, Command> = new Map([
     command('REGION_WRITE_MULTI', wire.VfioUserWriteMulti.size, 0, regionWriteMulti),
   ],
   [wire.VFIO_USER_DEVICE_RESET, command('DEVICE_RESET', 0, 0, deviceReset)],
+  [
+    wire.VFIO_USER_DEVICE_FEATURE,
+    command('DEVICE_FEATURE', vfio.VfioDeviceFeature.size, 0, deviceFeature),
+  ],
+  [
+    wire.VFIO_USER_MIG_DATA_READ,
+    command('MIG_DATA_READ', wire.VfioUserMigData.size, 0, migDataRead),
+  ],
+  [
+    wire.VFIO_USER_MIG_DATA_WRITE,
+    command('MIG_DATA_WRITE', wire.VfioUserMigData.size, 0, migDataWrite),
+  ],
 ])
 
 function command(name: string, minPayload: number, maxFds: number, run: Command['run']): Command {
@@ -53,7 +78,6 @@ const versionView = wire.VfioUserVersion.view()
 const dmaMapView = wire.VfioUserDmaMap.view()
 const dmaUnmapView = wire.VfioUserDmaUnmap.view()
 const deviceInfo = vfio.VfioDeviceInfo.view()
-const regionInfo = vfio.VfioRegionInfo.view()
 const irqInfo = vfio.VfioIrqInfo.view()
 const access = wire.VfioUserRegionAccess.view()
 const writeMulti = wire.VfioUserWriteMulti.view()
@@ -65,8 +89,14 @@ function version(client: ServedClient, request: Message): number {
   if (major !== wire.VFIO_USER_MAJOR)
     throw invalid(`VERSION: major ${major}, ours is ${wire.VFIO_USER_MAJOR}`)
   client.capabilities = parseCapabilities(request.payload(wire.VfioUserVersion.size))
-  const { write_multiple } = client.capabilities // not to be answered unasked
-  const json = encodeCapabilities({ ...OUR_CAPABILITIES, write_multiple })
+  const { write_multiple, sparse_mmap_fds, migration } = client.capabilities // not to be answered unasked
+  const migrates = migration !== undefined && client.device.migration !== undefined
+  const json = encodeCapabilities({
+    ...OUR_CAPABILITIES,
+    write_multiple,
+    sparse_mmap_fds,
+    ...(migrates ? { migration: OUR_MIGRATION } : {}),
+  })
   client.reserveReply(wire.VfioUserVersion.size + json.length)
   versionView.aim(client.reply, client.replyAt)
   versionView.major = wire.VFIO_USER_MAJOR
@@ -102,6 +132,11 @@ function dmaMap(client: ServedClient, request: Message): number {
 
 function dmaUnmap(client: ServedClient, request: Message): number {
   const { argsz, flags, addr, size } = dmaUnmapView.aim(request.view, request.at)
+  if (flags === wire.VFIO_USER_F_DMA_UNMAP_GET_DIRTY_BITMAP) {
+    const length = dmaUnmapWithBitmap(client, request)
+    client.stats.dmaUnmaps++
+    return length
+  }
   if (request.length !== wire.VfioUserDmaUnmap.size || argsz < wire.VfioUserDmaUnmap.size) {
     throw invalid(`DMA_UNMAP: payload ${request.length}, argsz ${argsz}`)
   }
@@ -128,21 +163,8 @@ function getInfo(client: ServedClient, request: Message): number {
   return vfio.VfioDeviceInfo.size
 }
 
-function getRegionInfo(client: ServedClient, request: Message): number {
-  const { argsz, index } = regionInfo.aim(request.view, request.at)
-  if (argsz < vfio.VfioRegionInfo.size) throw invalid(`DEVICE_GET_REGION_INFO: argsz ${argsz}`)
-  const region = client.device.regions[index]
-  if (region === undefined) {
-    throw invalid(`DEVICE_GET_REGION_INFO: index ${index} of ${client.device.regions.length}`)
-  }
-  regionInfo.aim(client.reply, client.replyAt)
-  regionInfo.argsz = vfio.VfioRegionInfo.size
-  regionInfo.flags = region.flags
-  regionInfo.index = index
-  regionInfo.cap_offset = 0
-  regionInfo.size = region.size
-  regionInfo.offset = 0
-  return vfio.VfioRegionInfo.size
+function getRegionIoFds(client: ServedClient, request: Message): number {
+  return client.ioFds.answer(client, request)
 }
 
 function getIrqInfo(client: ServedClient, request: Message): number {
@@ -226,6 +248,7 @@ function regionWriteMulti(client: ServedClient, request: Message): number {
 function deviceReset(client: ServedClient, request: Message): number {
   if (request.length !== 0) throw invalid(`DEVICE_RESET: payload ${request.length}`)
   client.device.reset('device')
+  client.device.migration?.reset()
   client.stats.resets++
   return 0
 }

@@ -5,12 +5,15 @@ import { Container } from '../iommu/container.ts'
 import { ErrnoError, errnoOf } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import { closeFd } from '../os/fd.ts'
-import { type Inbox, type Outbox, sendBytes, WOULD_BLOCK } from '../os/message.ts'
+import { type Inbox, type Outbox, sendBytes } from '../os/message.ts'
 import { EPOLLIN, EPOLLOUT, type Reactor, type Watch } from '../os/reactor.ts'
+import { Backlog } from './backlog.ts'
 import { ClientIrqs } from './client-irqs.ts'
 import { ClientRequests } from './client-requests.ts'
 import { COMMANDS } from './commands.ts'
 import { FrameReader, type Message } from './frame.ts'
+import { ClientIoFds } from './io-fds.ts'
+import { checkLetThrough } from './migration.ts'
 import type { ServedClient, ServerStats } from './served-client.ts'
 import { type AccessTimes } from './access-times.ts'
 import { type Capabilities, OUR_CAPABILITIES } from './version.ts'
@@ -55,11 +58,16 @@ export class Connection implements ServedClient {
   readonly #replyHeader = wire.VfioUserHeader.view()
   #device: Device | undefined
   #irqs: ClientIrqs | undefined
+  #ioFds: ClientIoFds | undefined
   #watch: Watch | undefined
   /** Bytes of finished replies in the outbox, not sent yet. */
   #queued = 0
+  /** The reply at hand where it is too large for the outbox, header included. */
+  #largeReply: Uint8Array | undefined
+  /** Sent with the reply at hand. */
+  #replyFds = NO_FDS
   /** What the socket did not take: nothing is received while there is any. */
-  #backlog: Uint8Array | undefined
+  readonly #backlog = new Backlog()
   #closing = false
   #closed = false
   /** Our own requests, to be sent after the replies of this turn. */
@@ -94,11 +102,17 @@ export class Connection implements ServedClient {
     return this.#irqs
   }
 
+  get ioFds(): ClientIoFds {
+    if (this.#ioFds === undefined) throw new ErrnoError('ENODEV', 'connection: serves no device')
+    return this.#ioFds
+  }
+
   /** Starts to serve `device`. @throws ENODEV it has ended already · ENOSPC, ENOMEM from epoll_ctl */
   start(device: Device): void {
     if (this.#closed) throw new ErrnoError('ENODEV', 'connection: ended before it began')
     this.#device = device
     this.#irqs = new ClientIrqs(device, this.#options.reactor)
+    this.#ioFds = new ClientIoFds(device, this.#options.reactor, this.#options.log)
     this.#watch = this.#options.reactor.watch(this.#options.fd, EPOLLIN, (events) =>
       this.#onReady(events),
     )
@@ -120,9 +134,10 @@ export class Connection implements ServedClient {
   #release(): void {
     this.#reader.close()
     this.#queued = 0
-    this.#backlog = undefined
+    this.#backlog.clear()
     this.#outgoing = []
     this.#requests.close()
+    this.#ioFds?.close()
     try {
       this.#options.onClose() // the device stops using memory before it goes
     } finally {
@@ -145,27 +160,44 @@ export class Connection implements ServedClient {
     )
   }
 
+  attachFds(fds: readonly number[]): void {
+    this.#flush() // they go with the first byte of a send
+    this.#replyFds = fds
+  }
+
   reserveReply(size: number): void {
     if (this.replyAt + size > this.replyBytes.length) this.#flush()
   }
 
-  #onReady(events: number): void {
+  replyRoom(size: number): Uint8Array {
+    if (HEADER + size > this.replyBytes.length) {
+      this.#largeReply = new Uint8Array(HEADER + size)
+      return this.#largeReply.subarray(HEADER)
+    }
+    this.reserveReply(size)
+    return this.replyBytes.subarray(this.replyAt, this.replyAt + size).fill(0)
+  }
+
+  /** @returns whether anything was there */
+  #onReady(events: number): boolean {
     this.#serving = true
     try {
       if ((events & EPOLLOUT) !== 0) this.#sendBacklog()
-      if (this.#backlog === undefined) this.#serve()
+      const found = !this.#backlog.isEmpty || this.#serve()
       this.#serving = false
       this.#sendOutgoing()
+      return found
     } catch (error) {
       this.#serving = false
       // Nothing that a client does gets further than its own connection.
       this.#options.log.debug(`closing: ${error instanceof Error ? error.message : String(error)}`)
       this.#flushQuietly() // what it asked before it broke the framing is answered
       this.close()
+      return true
     }
   }
 
-  #serve(): void {
+  #serve(): boolean {
     const times = this.#options.accessTimes
     const accesses = times === undefined ? 0 : this.#accesses
     const began = times === undefined ? 0 : performance.now()
@@ -173,17 +205,18 @@ export class Connection implements ServedClient {
       this.#reader.resume()
     } else {
       const received = this.#reader.receive(this.#options.fd)
-      if (received === 'nothing') return
+      if (received === 'nothing') return false
       if (received === 'end') {
         this.close()
-        return
+        return true
       }
     }
     this.#flush()
     if (times !== undefined && this.#accesses > accesses) {
       times.add(performance.now() - began, this.#accesses - accesses)
     }
-    if (this.#closing && this.#backlog === undefined) this.close()
+    if (this.#closing && this.#backlog.isEmpty) this.close()
+    return true
   }
 
   get #accesses(): number {
@@ -201,7 +234,13 @@ export class Connection implements ServedClient {
     const payload = this.#run(message, type)
     if (this.#closed) return false // by what the command led to: the mdev was removed
     if ((message.flags & wire.VFIO_USER_F_NO_REPLY) === 0) this.#finishReply(message, payload)
-    return this.#backlog === undefined && !this.#closing
+    else this.#forgetReply()
+    return this.#backlog.isEmpty && !this.#closing
+  }
+
+  #forgetReply(): void {
+    this.#replyFds = NO_FDS
+    this.#largeReply = undefined
   }
 
   /** @returns bytes of the reply's payload, or the negative errno of a refusal */
@@ -226,6 +265,8 @@ export class Connection implements ServedClient {
           `${name}: ${message.fds.length} fds, ${command.maxFds} are the most`,
         )
       }
+      const migration = this.#device?.migration
+      if (migration !== undefined) checkLetThrough(migration, message)
       this.reserveReply(SMALL_REPLY)
       return command.run(this, message)
     } catch (error) {
@@ -248,6 +289,14 @@ export class Connection implements ServedClient {
 
   #finishReply(message: Message, payload: number): void {
     const failed = payload < 0
+    const large = this.#largeReply
+    if (large !== undefined) {
+      this.#largeReply = undefined
+      if (!failed) {
+        this.#sendLarge(message, large)
+        return
+      }
+    }
     const size = HEADER + (failed ? 0 : payload)
     if (this.replyAt - HEADER + size > this.replyBytes.length) this.#flush()
     const header = this.#replyHeader.aim(this.reply, this.replyAt - HEADER)
@@ -258,6 +307,18 @@ export class Connection implements ServedClient {
     header.error = failed ? -payload : 0
     this.#queued += size
     this.replyAt = this.#queued + HEADER
+    if (this.#replyFds === NO_FDS) return
+    if (failed) this.#replyFds = NO_FDS
+    this.#flush() // at once: the next reply must not go with these fds
+    this.#replyFds = NO_FDS
+  }
+
+  #sendLarge({ id, command }: Message, reply: Uint8Array): void {
+    const flags = wire.VFIO_USER_F_TYPE_REPLY
+    reply.set(wire.VfioUserHeader.encode({ msg_id: id, command, size: reply.length, flags }))
+    this.#flush()
+    const sent = this.#backlog.isEmpty ? Math.max(0, sendBytes(this.#options.fd, reply)) : 0
+    if (sent < reply.length) this.#keep(reply.subarray(sent))
   }
 
   /** Sends the replies in the outbox; what the socket does not take waits, and the client is not read meanwhile. */
@@ -266,13 +327,14 @@ export class Connection implements ServedClient {
     if (length === 0) return
     this.#queued = 0
     this.replyAt = HEADER
-    if (this.#backlog !== undefined) {
-      this.#backlog = Buffer.concat([this.#backlog, this.replyBytes.subarray(0, length)])
+    const fds = this.#replyFds
+    if (!this.#backlog.isEmpty) {
+      this.#backlog.add(this.replyBytes.slice(0, length), fds)
       return
     }
-    const sent = Math.max(0, this.#options.buffers.outbox.send(this.#options.fd, length))
+    const sent = Math.max(0, this.#options.buffers.outbox.send(this.#options.fd, length, fds))
     if (sent === length) return
-    this.#keep(this.replyBytes.slice(sent, length))
+    this.#keep(this.replyBytes.slice(sent, length), sent === 0 ? fds : NO_FDS)
   }
 
   /** A driver may ask for guest memory at any moment, in a turn of ours or not. */
@@ -287,7 +349,7 @@ export class Connection implements ServedClient {
   }
 
   #sendOutgoing(): void {
-    while (this.#backlog === undefined && !this.#closed) {
+    while (this.#backlog.isEmpty && !this.#closed) {
       const message = this.#outgoing.shift()
       if (message === undefined) return
       const sent = Math.max(0, sendBytes(this.#options.fd, message))
@@ -304,25 +366,18 @@ export class Connection implements ServedClient {
   }
 
   /** The socket takes no more: nothing is received until it has taken this. */
-  #keep(bytes: Uint8Array): void {
-    this.#backlog = bytes
+  #keep(bytes: Uint8Array, fds: readonly number[] = NO_FDS): void {
+    this.#backlog.add(bytes, fds)
     if (this.#watch !== undefined) this.#watch.interest = EPOLLOUT
   }
 
   #sendBacklog(): void {
-    const backlog = this.#backlog
-    if (backlog === undefined) return
-    const sent = sendBytes(this.#options.fd, backlog)
-    if (sent === WOULD_BLOCK) return
-    if (sent < backlog.length) {
-      this.#backlog = backlog.subarray(sent)
-      return
-    }
-    this.#backlog = undefined
+    if (this.#backlog.isEmpty || !this.#backlog.send(this.#options.fd)) return
     if (this.#closing) this.close()
     else if (this.#watch !== undefined) this.#watch.interest = EPOLLIN
   }
 }
 
+const NO_FDS: readonly number[] = []
 const EINVAL = 22
 const EOVERFLOW = 75

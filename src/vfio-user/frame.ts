@@ -52,8 +52,9 @@ export type Received = 'messages' | 'nothing' | 'end'
 const NO_BYTES = new Uint8Array(0)
 
 export class FrameReader {
+  /** Most bytes of a message, header included; a larger one breaks the connection. */
+  maxSize: number
   readonly #inbox: Inbox
-  readonly #maxSize: number
   readonly #onMessage: MessageHandler
   readonly #message = new Message()
   readonly #header = wire.VfioUserHeader.view()
@@ -70,12 +71,12 @@ export class FrameReader {
 
   /**
    * @param inbox     shared by all readers of this thread
-   * @param maxSize   of a message, header included; a larger one breaks the connection
+   * @param maxSize   of a message, header included
    * @param onMessage handles each message
    */
   constructor(inbox: Inbox, maxSize: number, onMessage: MessageHandler) {
     this.#inbox = inbox
-    this.#maxSize = maxSize
+    this.maxSize = maxSize
     this.#onMessage = onMessage
   }
 
@@ -148,7 +149,7 @@ export class FrameReader {
         const size = this.#sizeAt(view, at)
         if (size > end - at) break
         const message = this.#aim(bytes, view, at, size)
-        if (at + size === end && at >= fresh) {
+        if (unclaimed.length > 0 && at + size === end && at >= fresh) {
           message.fds.push(...unclaimed)
           unclaimed = NO_FDS
         }
@@ -177,10 +178,10 @@ export class FrameReader {
 
   #sizeAt(view: DataView, at: number): number {
     const size = view.getUint32(at + wire.VfioUserHeader.offsets.size, true)
-    if (size < wire.VfioUserHeader.size || size > this.#maxSize) {
+    if (size < wire.VfioUserHeader.size || size > this.maxSize) {
       throw new ErrnoError(
         'EPROTO',
-        `message of ${size} bytes: ${wire.VfioUserHeader.size} to ${this.#maxSize} are allowed`,
+        `message of ${size} bytes: ${wire.VfioUserHeader.size} to ${this.maxSize} are allowed`,
       )
     }
     return size

@@ -3,6 +3,7 @@ import type { Device } from '../device/device.ts'
 import type { Container } from '../iommu/container.ts'
 import type { Capabilities } from './version.ts'
 import type { ClientIrqs } from './client-irqs.ts'
+import type { ClientIoFds } from './io-fds.ts'
 
 /** Counters of one mdev, over all its clients; plain numbers, cheap enough to be always on. */
 export interface ServerStats {
@@ -20,6 +21,7 @@ export interface ServedClient {
   readonly device: Device
   readonly container: Container
   readonly irqs: ClientIrqs
+  readonly ioFds: ClientIoFds
   readonly stats: ServerStats
   /** What the client said in VERSION; undefined before it has. */
   capabilities: Capabilities | undefined
@@ -30,6 +32,13 @@ export interface ServedClient {
   readonly replyAt: number
   /** Says once, in the log, that guest memory came without a file, and what to do about it. */
   adviseSharedMemory(): void
+  /** Fds that go with the reply, which is yet to be built: `replyAt` may move. They stay open until the client has gone. */
+  attachFds(fds: readonly number[]): void
   /** Makes room for `size` bytes of payload; `replyAt` may move. */
   reserveReply(size: number): void
+  /**
+   * All of the reply's payload, zeroed, to be filled in: `size` bytes, which may be more than the outbox holds. What the
+   * caller bounds is allocated.
+   */
+  replyRoom(size: number): Uint8Array
 }

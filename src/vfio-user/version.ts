@@ -1,8 +1,21 @@
 /** VERSION: what each side can do, as JSON, read from a hostile peer and written for QEMU's small buffer. */
 import { ErrnoError } from '../lib/errno.ts'
 
+/** What one side says of migration. */
+export interface MigrationCapabilities {
+  /** Bytes of the smallest dirty page; a multiple of 4096. */
+  readonly pgsize: number
+  /** Most bytes of a bitmap of dirty pages. */
+  readonly max_bitmap_size: number
+}
+
+/** Most bytes of a bitmap of dirty pages: the protocol's default, and the most that QEMU takes. */
+export const MAX_BITMAP_SIZE = 256 * 2 ** 20
+
 /** What one side says it can do. Absent keys have the protocol's defaults. */
 export interface Capabilities {
+  /** It can migrate, or its device can. */
+  readonly migration?: MigrationCapabilities
   /** Most fds in one message to the side that says so. */
   readonly max_msg_fds: number
   /** Most data bytes of one transfer. */
@@ -13,6 +26,8 @@ export interface Capabilities {
   readonly pgsizes: number
   /** REGION_WRITE_MULTI may be used. */
   readonly write_multiple: boolean
+  /** A client's: it takes a region of several files. */
+  readonly sparse_mmap_fds: boolean
 }
 
 /** What holds for a peer that says nothing. */
@@ -22,6 +37,7 @@ export const DEFAULT_CAPABILITIES: Capabilities = {
   max_dma_maps: 65_535,
   pgsizes: 4096,
   write_multiple: false,
+  sparse_mmap_fds: false,
 }
 
 /** What we say. Cloud Hypervisor sends 16 fds whatever we say, so that is what we say. */
@@ -30,6 +46,9 @@ export const OUR_CAPABILITIES: Capabilities = {
   max_msg_fds: 16,
   write_multiple: true,
 }
+
+/** Said where the device can migrate. The bitmap's default is ours, and unsaid, lest the reply outgrow QEMU's buffer. */
+export const OUR_MIGRATION = { pgsize: 4096 } as const satisfies Partial<MigrationCapabilities>
 
 const MAX_JSON = 4096
 
@@ -61,12 +80,29 @@ export function parseCapabilities(bytes: Uint8Array): Capabilities {
     if (!valid) throw refusal(`${key}: ${JSON.stringify(value)}`)
     capabilities[key] = value
   }
+  const { migration } = given
+  if (migration !== undefined) capabilities['migration'] = parseMigration(migration)
   return capabilities as unknown as Capabilities
 }
 
+/** @throws EINVAL */
+function parseMigration(given: unknown): MigrationCapabilities {
+  if (!isObject(given)) throw refusal('migration: no object')
+  const { pgsize = 4096, max_bitmap_size = MAX_BITMAP_SIZE } = given
+  if (!isCount(pgsize) || pgsize === 0 || pgsize % 4096 !== 0 || !isCount(max_bitmap_size))
+    throw refusal(`migration: ${JSON.stringify(given)}`)
+  return { pgsize, max_bitmap_size }
+}
+
 /** The JSON of a VERSION message, compact, with its NUL. */
-export function encodeCapabilities(capabilities: Partial<Capabilities>): Uint8Array {
-  return Buffer.from(`${JSON.stringify({ capabilities })}\0`)
+export function encodeCapabilities(
+  said: Partial<Omit<Capabilities, 'migration'>> & {
+    readonly migration?: Partial<MigrationCapabilities>
+  },
+): Uint8Array {
+  const { sparse_mmap_fds, ...capabilities } = said // in no released protocol: nobody is told that it is not there
+  const json = { capabilities: { ...capabilities, ...(sparse_mmap_fds && { sparse_mmap_fds }) } }
+  return Buffer.from(`${JSON.stringify(json)}\0`)
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {
@@ -74,7 +110,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 }
 
 /** Any u64: a client with all page sizes says 2^64 - 4096. */
-function isCount(value: unknown): boolean {
+function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= 2 ** 64
 }
 

@@ -11,6 +11,7 @@ const HEADERS = [
   'sys/file.h',
   'sys/syscall.h',
   'sys/mman.h',
+  'sys/resource.h',
   'sys/socket.h',
   'sys/uio.h',
   'sys/un.h',
@@ -28,6 +29,8 @@ const EXPRESSIONS: Readonly<Record<string, string>> = {
   PCI_EXP_VER2_SIZEOF: '0x3c', // QEMU's name for the whole structure; the header's own ends at link status 2
   PCI_CAP_MSI_SIZEOF_64: 'PCI_MSI_DATA_64 + 2', // the 64-bit form without masking ends in 16 bits of data
   SCM_MAX_FD: '253', // include/net/scm.h of the kernel's own sources
+  VFIO_DEVICE_STATE_PRE_COPY: '6', // <linux/vfio.h> of Linux 6.2 and later
+  VFIO_MIGRATION_PRE_COPY: '1 << 2',
   UNIX_PATH_MAX: 'sizeof(((struct sockaddr_un *)0)->sun_path)', // <linux/un.h>, which excludes <sys/un.h>
 }
 
@@ -35,11 +38,15 @@ const EXPRESSIONS: Readonly<Record<string, string>> = {
 const WHOLE_SIZES: Readonly<Record<string, readonly number[]>> = {
   vfio_device_info: [20, 24], // goes on with cap_offset, later with padding too
   sockaddr_un: [110], // goes on with sun_path
+  vfio_device_feature_dma_logging_control: [24], // goes on with a pointer to the ranges
+  vfio_device_feature_dma_logging_report: [32], // goes on with a pointer to the bitmap
 }
 
 /** Fields of which we use only the first bytes, and the size of C's. */
 const WHOLE_FIELD: Readonly<Record<string, number>> = {
   'epoll_event.data': 8, // a union as wide as its u64
+  'rusage.ru_utime': 16, // seconds and microseconds
+  'rusage.ru_stime': 16,
 }
 
 const modules = (await abiModules()).filter(({ name }) => !WITHOUT_HEADER.has(name))

@@ -41,6 +41,14 @@ const CONSTANTS = {
   VFIO_USER_F_DMA_REGION_WRITE: 2,
   VFIO_USER_F_DMA_UNMAP_GET_DIRTY_BITMAP: 1,
   VFIO_USER_F_DMA_UNMAP_ALL: 2,
+  // section 8.3
+  VFIO_USER_REGION_INFO_CAP_SPARSE_MMAP_FDS: 0x8001,
+  // section 9
+  VFIO_USER_IO_FD_TYPE_IOEVENTFD: 0,
+  VFIO_USER_IO_FD_TYPE_IOREGIONFD: 1,
+  VFIO_USER_IO_FD_TYPE_IOEVENTFD_SHADOW: 2,
+  KVM_IOEVENTFD_FLAG_DATAMATCH: 1,
+  KVM_IOEVENTFD_FLAG_PIO: 2,
   // section 5.1
   QEMU_MAX_VERSION_REPLY: 214,
 } as const satisfies Record<string, number>
@@ -61,12 +69,34 @@ const LAYOUTS = {
   ],
   vfio_user_dma_unmap: [24, { argsz: [0, 4], flags: [4, 4], addr: [8, 8], size: [16, 8] }],
   vfio_user_bitmap: [16, { pgsize: [0, 8], size: [8, 8] }],
+  // section 8.3: { u64 offset, u64 fd_offset, u64 size, u32 fd_index, u32 0 }
+  vfio_user_sparse_mmap_fds_area: [
+    32,
+    { offset: [0, 8], fd_offset: [8, 8], size: [16, 8], fd_index: [24, 4] },
+  ],
+  // section 9, the last column: entries of libvfio-user
+  vfio_user_region_io_fds: [16, { argsz: [0, 4], flags: [4, 4], index: [8, 4], count: [12, 4] }],
+  vfio_user_sub_region_ioeventfd: [
+    48,
+    {
+      offset: [0, 8],
+      size: [8, 8],
+      fd_index: [16, 4],
+      type: [20, 4],
+      flags: [24, 4],
+      shadow_mem_fd_index: [28, 4],
+      shadow_offset: [32, 8],
+      datamatch: [40, 8],
+    },
+  ],
   // section 11
   vfio_user_region_access: [16, { offset: [0, 8], region: [8, 4], count: [12, 4] }],
   vfio_user_write_multi: [8, { wr_cnt: [0, 8] }],
   vfio_user_wr_single: [24, { offset: [0, 8], region: [8, 4], count: [12, 4], data: [16, 8] }],
   // section 12, newest text
   vfio_user_dma_access: [16, { addr: [0, 8], count: [8, 8] }],
+  // section 14.3
+  vfio_user_mig_data: [8, { argsz: [0, 4], size: [4, 4] }],
 } as const satisfies Record<string, readonly [number, Record<string, readonly [number, number]>]>
 
 describe('src/abi/vfio-user.ts', () => {

@@ -57,6 +57,37 @@ test('two mappings of one file are one memory, in one arena and in two', () => {
   }
 })
 
+test('Mapping.replace() shows the same range of another file in every view', () => {
+  using fds = new Fds()
+  const [first, second] = ['first', 'second'].map((name) => fds.own(createMemfd(name, 3 * PAGE)))
+  const mapping = new Arena().map(first!, PAGE, 2 * PAGE, true)
+  const { bytes } = mapping
+  bytes[PAGE] = 1
+  writeSync(second!, new Uint8Array([2]), 0, 1, 2 * PAGE)
+  mapping.replace(second!)
+  assert.equal(bytes[PAGE], 2)
+  bytes[PAGE] = 3
+  assert.equal(byteAt(first!, 2 * PAGE), 1)
+  assert.equal(byteAt(second!, 2 * PAGE), 3)
+  mapping.unmap()
+  assert.equal(bytes[PAGE], 0)
+  assert.throws(() => mapping.replace(first!), { code: 'EINVAL' })
+})
+
+test('Mapping.replace() by what cannot be mapped leaves private zeros', () => {
+  using fds = new Fds()
+  const fd = fds.own(createMemfd('mapped', PAGE))
+  const mapping = new Arena().map(fd, 0, PAGE, true)
+  mapping.bytes[0] = 1
+  const [read, write] = makePipe()
+  fds.own(write)
+  assert.throws(() => mapping.replace(fds.own(read)), { code: 'EACCES' })
+  assert.equal(mapping.bytes[0], 0)
+  mapping.bytes[0] = 2
+  assert.equal(byteAt(fd, 0), 1)
+  mapping.unmap()
+})
+
 test('Arena.map() needs the fd no longer than the call', () => {
   using fds = new Fds()
   const fd = fds.own(createMemfd('closed', PAGE))

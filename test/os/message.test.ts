@@ -194,6 +194,17 @@ test('fds of a message that is sent in part go with that part', () => {
   })
 })
 
+test('sendBytes() sends fds with the first byte, and not at all when nothing goes', () => {
+  using line = new Line()
+  const bytes = Buffer.from('with two')
+  assert.equal(sendBytes(line.left, bytes, [line.left, line.right]), 8)
+  assert.equal(sendBytes(line.left, bytes), 8)
+  assert.deepEqual(line.receive(), ['with two', 2])
+  assert.deepEqual(line.receive(), ['with two', 0])
+  while (sendBytes(line.left, Buffer.alloc(64 * 1024)) !== WOULD_BLOCK);
+  assert.equal(sendBytes(line.left, bytes, [line.left]), WOULD_BLOCK)
+})
+
 test('receiveInto() fills the memory it is given, and its fds are closed by the kernel', () => {
   using line = new Line()
   assertKeepsFds(() => {

@@ -15,12 +15,16 @@ export const DMA_MAP = 2
 export const DMA_UNMAP = 3
 export const GET_INFO = 4
 export const GET_REGION_INFO = 5
+export const GET_REGION_IO_FDS = 6
 export const GET_IRQ_INFO = 7
 export const SET_IRQS = 8
 export const REGION_READ = 9
 export const REGION_WRITE = 10
 export const RESET = 13
 export const REGION_WRITE_MULTI = 15
+export const DEVICE_FEATURE = 16
+export const MIG_DATA_READ = 17
+export const MIG_DATA_WRITE = 18
 
 /** Flags of the header. */
 export const NO_REPLY = 0x10
@@ -37,6 +41,7 @@ export const ERRNO = {
   ENODEV: 19,
   EINVAL: 22,
   ENOSPC: 28,
+  ENOTSUP: 95,
   ETIMEDOUT: 110,
 } as const
 export type Errno = keyof typeof ERRNO
@@ -140,6 +145,20 @@ export function irqSet(
   return Buffer.concat([u32(argsz, flags, index, start, count), Buffer.from(data)])
 }
 
+/** DEVICE_FEATURE (section 14.1): bits 0 to 15 name the feature, the others what is done with it. */
+export const GET = 0x10000
+export const SET = 0x20000
+export const PROBE = 0x40000
+
+/** The payload of DEVICE_FEATURE; argsz has room for the data and 8 bytes more unless given. */
+export function feature(
+  flags: number,
+  data: Uint8Array = Buffer.alloc(0),
+  argsz = 8 + Math.max(8, data.length),
+): Buffer {
+  return Buffer.concat([u32(argsz, flags), data])
+}
+
 export interface RequestOptions extends HeaderOptions {
   readonly fds?: readonly number[]
 }
@@ -230,13 +249,23 @@ export class RawClient implements Disposable {
   async request(
     command: number,
     payload?: Uint8Array,
+    options: RequestOptions = {},
+  ): Promise<RawReply> {
+    const reply = await this.requestFds(command, payload, options)
+    assert.deepEqual(reply.fds, [])
+    return reply
+  }
+
+  /** The same for a reply that may carry fds, which are the caller's. */
+  async requestFds(
+    command: number,
+    payload?: Uint8Array,
     { fds = [], id = this.#nextId++ & 0xffff, ...header }: RequestOptions = {},
   ): Promise<RawReply> {
     await this.send(message(command, payload, { ...header, id }), fds)
     const reply = await this.reply()
     assert.equal(reply.id, id)
     assert.equal(reply.command, command)
-    assert.deepEqual(reply.fds, [])
     return reply
   }
 

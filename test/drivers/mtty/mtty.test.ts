@@ -48,6 +48,10 @@ class FakeMdev implements Mdev<MttyMdev['type']> {
     } as unknown as PciFunction
   }
 
+  sharedMemory(): never {
+    throw new Error('mtty shares no memory')
+  }
+
   #line(): IrqLine {
     const line = { asserted: false, set: (asserted: boolean) => void (line.asserted = asserted) }
     this.lines.push(line)
