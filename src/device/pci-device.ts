@@ -3,6 +3,7 @@ import * as pci from '../abi/pci.ts'
 import * as vfio from '../abi/vfio.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
+import { PAGE_SIZE } from '../os/arena.ts'
 import { ConfigSpace } from './config-space.ts'
 import type { Device } from './device.ts'
 import type { DeviceState } from './device-state.ts'
@@ -30,7 +31,6 @@ const MSI_COUNTS = [1, 2, 4, 8, 16, 32]
 const MAX_MSIX = 2048
 /** QEMU takes no device with more regions. */
 const MAX_REGIONS = 100
-const PAGE_SIZE = 4096
 /** By width: half the address space, and what still is a number in bytes. */
 const MAX_BAR = { io: 2 ** 31, mem32: 2 ** 31, mem64: 2 ** 52 }
 /** The width of each field; vendor 0xffff is what an empty slot reads as. */

@@ -1,6 +1,7 @@
 /** The container: one client's DMA address space, an ordered map of IOVA ranges. */
 import { Arena, PAGE_SIZE } from '../os/arena.ts'
 import { closeFd } from '../os/fd.ts'
+import { allOf } from '../lib/all-of.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import { Unwind } from '../lib/unwind.ts'
@@ -263,13 +264,6 @@ export class Container {
     }
     return low
   }
-}
-
-/** Resolves when all have ended: until then the buffer is in use. @throws the first error */
-async function allOf(pending: readonly Promise<void>[]): Promise<void> {
-  const outcomes = await Promise.allSettled(pending)
-  const failed = outcomes.find((outcome) => outcome.status === 'rejected')
-  if (failed !== undefined) throw failed.reason
 }
 
 function describe({ iova, size }: DmaMap): string {

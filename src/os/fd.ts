@@ -19,6 +19,11 @@ export function closeFd(fd: number): void {
   }
 }
 
+/** Closes all of them, as {@link closeFd} does one. */
+export function closeFds(fds: Iterable<number>): void {
+  for (const fd of fds) closeFd(fd)
+}
+
 /** The flags of open(2) that this description has now. @throws EBADF */
 export function fdFlags(fd: number): number {
   return check(fcntl(fd, memory.F_GETFL, 0), `fcntl F_GETFL of fd ${fd}`)

@@ -19,6 +19,13 @@ const { EAGAIN, EINTR } = constants.errno
 /** What {@link Inbox.receive} and {@link Outbox.send} return when the call would block. */
 export const WOULD_BLOCK = -1
 
+/** What a call that returned -1 comes to: WOULD_BLOCK, or an error. */
+function failed(call: string, fd: number): number {
+  const errno = lastErrno()
+  if (errno === EAGAIN || errno === EINTR) return WOULD_BLOCK
+  throw systemError(`${call} on fd ${fd}`)
+}
+
 /** Room for the fds of one message: SCM_RIGHTS takes one header and 4 bytes each. */
 const CONTROL_SIZE = socket.Cmsghdr.size + 4 * (socket.SCM_MAX_FD + 1) + socket.Cmsghdr.size * 3
 
@@ -89,11 +96,7 @@ export class Inbox {
     msg.msg_controllen = CONTROL_SIZE
     this.truncated = false
     const count = recvmsg(fd, this.#header.address, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
-    if (count < 0) {
-      const errno = lastErrno()
-      if (errno === EAGAIN || errno === EINTR) return WOULD_BLOCK
-      throw systemError(`recvmsg on fd ${fd}`)
-    }
+    if (count < 0) return failed('recvmsg', fd)
     this.truncated = (msg.msg_flags & socket.MSG_CTRUNC) !== 0
     if (msg.msg_controllen > 0) this.#collect(msg.msg_controllen)
     return count
@@ -140,10 +143,7 @@ export class Outbox {
       fds === undefined || fds.length === 0
         ? send(fd, this.#address, length, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         : this.#header.send(fd, this.#address, length, fds)
-    if (count >= 0) return count
-    const errno = lastErrno()
-    if (errno === EAGAIN || errno === EINTR) return WOULD_BLOCK
-    throw systemError(`send on fd ${fd}`)
+    return count >= 0 ? count : failed('send', fd)
   }
 }
 
@@ -155,10 +155,7 @@ export class Outbox {
  */
 export function receiveInto(fd: number, target: Uint8Array): number {
   const count = recv(fd, addressOf(target), target.byteLength, socket.MSG_DONTWAIT)
-  if (count >= 0) return count
-  const errno = lastErrno()
-  if (errno === EAGAIN || errno === EINTR) return WOULD_BLOCK
-  throw systemError(`recv on fd ${fd}`)
+  return count >= 0 ? count : failed('recv', fd)
 }
 
 /**
@@ -172,10 +169,7 @@ export function sendBytes(fd: number, bytes: Uint8Array, fds: readonly number[] 
     fds.length === 0
       ? send(fd, address, bytes.byteLength, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
       : slowHeader.send(fd, address, bytes.byteLength, fds)
-  if (count >= 0) return count
-  const errno = lastErrno()
-  if (errno === EAGAIN || errno === EINTR) return WOULD_BLOCK
-  throw systemError(`send on fd ${fd}`)
+  return count >= 0 ? count : failed('send', fd)
 }
 
 /** Of {@link sendBytes}. */

@@ -3,9 +3,10 @@ import * as wire from '../abi/vfio-user.ts'
 import { hex } from '../lib/format.ts'
 import { dataViewOf } from '../lib/struct.ts'
 import type { Unwind } from '../lib/unwind.ts'
+import { closeFds } from '../os/fd.ts'
 import { type Arena, type Mapping, PAGE_SIZE } from '../os/arena.ts'
 import { EventFd } from '../os/eventfd.ts'
-import { broken, closeAll, mapFile } from './client-files.ts'
+import { broken, mapFile } from './client-files.ts'
 
 /** What of a client is needed here. */
 export interface Poster {
@@ -164,7 +165,7 @@ export function openDoorbells(
     opened.defer(() => void (doorbells.length = 0)) // first of all: nothing rings what is gone
     return doorbells
   } finally {
-    closeAll(left.values())
+    closeFds(left.values())
   }
 }
 

@@ -3,7 +3,6 @@ import { fstatSync } from 'node:fs'
 import { ErrnoError } from '../lib/errno.ts'
 import { bytes, hex } from '../lib/format.ts'
 import { type Arena, type Mapping, PAGE_SIZE } from '../os/arena.ts'
-import { closeFd } from '../os/fd.ts'
 
 /**
  * Maps `size` bytes of a server's file, and what is left of their last page.
@@ -29,8 +28,4 @@ export function mapFile(
 /** What the server says is not true, or not safe to use. */
 export function broken(message: string): ErrnoError {
   return new ErrnoError('EPROTO', `vfio-user server: ${message}`)
-}
-
-export function closeAll(fds: Iterable<number>): void {
-  for (const fd of fds) closeFd(fd)
 }

@@ -5,9 +5,10 @@ import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import { dataViewOf } from '../lib/struct.ts'
 import { Unwind } from '../lib/unwind.ts'
+import { closeFds } from '../os/fd.ts'
 import { Arena, PAGE_SIZE } from '../os/arena.ts'
 import { ClientDoorbells, openDoorbells, type Poster } from './client-doorbells.ts'
-import { broken, closeAll, mapFile } from './client-files.ts'
+import { broken, mapFile } from './client-files.ts'
 
 export interface RegionArea {
   /** In the region, bytes. */
@@ -88,7 +89,7 @@ export class ClientRegions {
   /** @see Client.regionInfo */
   async info(index: number): Promise<RegionInfo> {
     const { payload, fds } = await this.#askInfo(index)
-    closeAll(fds)
+    closeFds(fds)
     return parseRegion(index, payload).info
   }
 
@@ -114,7 +115,7 @@ export class ClientRegions {
       mapped[Symbol.dispose]()
       throw error
     } finally {
-      closeAll(fds) // a mapping keeps its file
+      closeFds(fds) // a mapping keeps its file
     }
   }
 
@@ -181,7 +182,7 @@ export class ClientRegions {
       const { payload, fds } = answer
       const needed = payload.length < fixed ? Infinity : dataViewOf(payload).getUint32(0, true)
       if (needed <= room && !this.#ended) return answer
-      closeAll(fds)
+      closeFds(fds)
       if (this.#ended) throw new ErrnoError('ECONNRESET', 'vfio-user client: detached')
       if (needed > MAX_ANSWER)
         throw broken(`command ${command}: ${payload.length} bytes, argsz ${needed}`)

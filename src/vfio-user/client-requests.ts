@@ -5,6 +5,7 @@
  * QEMU waits for a reply it cannot answer, so a reply must never wait for one of these.
  */
 import * as wire from '../abi/vfio-user.ts'
+import { allOf } from '../lib/all-of.ts'
 import { ErrnoError, errnoCode, MAX_ERRNO } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import type { RemoteMemory } from '../iommu/memory.ts'
@@ -114,9 +115,7 @@ export class ClientRequests implements RemoteMemory {
     for (let done = 0; done < bytes.length; done += step) {
       parts.push(this.#request(command, iova + done, bytes.subarray(done, done + step)))
     }
-    const outcomes = await Promise.allSettled(parts) // all: a buffer is its owner's again only when no part is under way
-    const failed = outcomes.find((outcome) => outcome.status === 'rejected')
-    if (failed !== undefined) throw failed.reason
+    await allOf(parts)
   }
 
   #request(command: number, iova: number, bytes: Uint8Array): Promise<void> {

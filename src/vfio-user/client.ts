@@ -8,7 +8,7 @@ import * as wire from '../abi/vfio-user.ts'
 import { ErrnoError, errnoCode } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import { dataViewOf } from '../lib/struct.ts'
-import { closeFd } from '../os/fd.ts'
+import { closeFd, closeFds } from '../os/fd.ts'
 import { Inbox, Outbox, sendBytes, WOULD_BLOCK } from '../os/message.ts'
 import { EPOLLIN, EPOLLOUT, reactor, type Reactor, type Watch } from '../os/reactor.ts'
 import { connectUnix } from '../os/unix-socket.ts'
@@ -21,7 +21,6 @@ import {
   type FeatureAction,
   type FeatureOptions,
 } from './client-features.ts'
-import { closeAll } from './client-files.ts'
 import { ClientMemories, type ClientMemory, type MapOptions } from './client-memory.ts'
 import { ClientRegions, type MappedRegion, type RegionInfo } from './client-regions.ts'
 import { FrameReader, type Message } from './frame.ts'
@@ -499,7 +498,7 @@ const MAX_ID = 0xffff
 /** @throws the errno of a refusal, whose fds are closed */
 function succeeded(command: number, reply: Reply): Reply {
   if (reply.errno === 0) return reply
-  closeAll(reply.fds)
+  closeFds(reply.fds)
   throw new ErrnoError(
     errnoCode(reply.errno),
     `vfio-user command ${command}: refused by the server`,

@@ -7,7 +7,7 @@
 import { ErrnoError } from '../lib/errno.ts'
 import { dataViewOf } from '../lib/struct.ts'
 import * as wire from '../abi/vfio-user.ts'
-import { closeFd } from '../os/fd.ts'
+import { closeFds } from '../os/fd.ts'
 import { type Inbox, receiveInto, WOULD_BLOCK } from '../os/message.ts'
 
 /** Most bytes taken in one go, so that a flooding peer leaves room for others. */
@@ -39,7 +39,7 @@ export class Message {
   }
 
   closeFds(): void {
-    for (const fd of this.fds.splice(0)) closeFd(fd)
+    closeFds(this.fds.splice(0))
   }
 }
 
@@ -99,11 +99,11 @@ export class FrameReader {
     if (count === WOULD_BLOCK) return 'nothing'
     const fds = inbox.fds.length > 0 ? inbox.fds.splice(0) : NO_FDS
     if (inbox.truncated) {
-      closeAll(fds)
+      closeFds(fds)
       throw new ErrnoError('EPROTO', 'fds were lost on the way')
     }
     if (count === 0) {
-      closeAll(fds)
+      closeFds(fds)
       return 'end'
     }
     this.#kept = NO_BYTES
@@ -125,8 +125,8 @@ export class FrameReader {
   /** Closes the fds of messages that were never handed on. The handler may do that too: nothing more reaches it then. */
   close(): void {
     this.#closed = true
-    closeAll(this.#keptFds.splice(0))
-    closeAll(this.#lastFds.splice(0))
+    closeFds(this.#keptFds.splice(0))
+    closeFds(this.#lastFds.splice(0))
     this.#kept = NO_BYTES
     this.#large = undefined
   }
@@ -172,7 +172,7 @@ export class FrameReader {
         }
       }
     } finally {
-      closeAll(unclaimed)
+      closeFds(unclaimed)
     }
   }
 
@@ -239,7 +239,3 @@ export class FrameReader {
 }
 
 const NO_FDS: readonly number[] = []
-
-function closeAll(fds: readonly number[]): void {
-  for (const fd of fds) closeFd(fd)
-}
