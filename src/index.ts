@@ -14,6 +14,7 @@ export {
   type Mdev,
   type TypeInfo,
 } from './mdev/driver.ts'
+export { homogeneous, perType, sharedBudget, type AvailableInstances } from './mdev/instances.ts'
 export type { PciFunction, PciIdentity, ResetCause } from './device/pci.ts'
 export type { IrqLine, IrqVector } from './device/irq-line.ts'
 export type {

@@ -1,6 +1,6 @@
 /** mtty: a PCI serial card with one or two 16550A ports, whose far ends are terminals, sockets or plugs. */
 import { join } from 'node:path'
-import { choice, defineDriver } from 'mdevkit'
+import { choice, defineDriver, sharedBudget } from 'mdevkit'
 import type { Port } from './port.ts'
 import { LoopbackPort } from './port-loopback.ts'
 import { PtyPort } from './port-pty.ts'
@@ -33,10 +33,7 @@ export const mtty = defineDriver({
       description: 'whether input waits while the guest, having written MCR, holds RTS low',
     }),
   },
-  available(type, mdevs) {
-    const used = mdevs.reduce((sum, mdev) => sum + mdev.type.ports, 0)
-    return Math.max(0, Math.floor((MAX_PORTS - used) / type.ports))
-  },
+  available: sharedBudget(MAX_PORTS, (type) => type.ports),
   probe(mdev) {
     const pci = mdev.pci({ vendor: 0x4348, device: 0x3253, revision: 0x10, class: 0x07_00_02 })
     const ports: Port[] = []

@@ -29,7 +29,8 @@ export async function run(specifier: string, options: RunOptions): Promise<void>
   const host = new Host({ driver, log })
   try {
     const typeName = options.type ?? host.parent.types[0]?.name ?? ''
-    const mdev = await host.create(typeName, options.uuid ?? freshUuid(), options.set)
+    const uuid = options.uuid ?? freshUuid()
+    const mdev = await host.create(typeName, uuid, Object.entries(options.set))
     process.stdout.write(options.json === true ? asJson(host, mdev) : asText(host, mdev))
     await ended
   } catch (error) {

@@ -13,6 +13,8 @@ export interface Device {
   readonly irqs: readonly IrqIndex[]
   /** Undefined for a device that cannot migrate. */
   readonly migration: Migration | undefined
+  /** Asks the client to let go of the device, if it listens: the REQ interrupt. */
+  requestRelease(): void
   /** Back to the power-on state; what the client has assigned stays. */
   reset(why: ResetCause): void
 }

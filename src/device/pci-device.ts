@@ -54,6 +54,7 @@ export class PciDevice implements PciFunction, Device {
   readonly #capabilities = new Set<string>()
   readonly #config: ConfigSpace
   #intx: IntxIrq
+  readonly #request = new EdgeIrq(vfio.VFIO_PCI_REQ_IRQ_INDEX, 1, vfio.VFIO_IRQ_INFO_EVENTFD)
   #msix: MsixTable | undefined
   #onReset: (why: ResetCause) => void = () => {}
   /** What capabilities do besides, at a reset. */
@@ -73,9 +74,13 @@ export class PciDevice implements PciFunction, Device {
       new MsiIrq(vfio.VFIO_PCI_MSI_IRQ_INDEX, 0),
       new MsiIrq(vfio.VFIO_PCI_MSIX_IRQ_INDEX, 0),
       new EdgeIrq(vfio.VFIO_PCI_ERR_IRQ_INDEX, 1, vfio.VFIO_IRQ_INFO_EVENTFD),
-      new EdgeIrq(vfio.VFIO_PCI_REQ_IRQ_INDEX, 1, vfio.VFIO_IRQ_INFO_EVENTFD),
+      this.#request,
     ]
     this.#writeHeader()
+  }
+
+  requestRelease(): void {
+    this.#request.trigger()
   }
 
   intx(): IrqLine {

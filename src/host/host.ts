@@ -1,6 +1,7 @@
 /** The process around one parent: registers it, and serves each mdev created on it. */
 import { describeError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
+import type { AttributeTexts } from '../mdev/attribute.ts'
 import type { Driver } from '../mdev/driver.ts'
 import { createEvents, type Events } from '../mdev/events.ts'
 import type { MdevDevice } from '../mdev/mdev.ts'
@@ -80,13 +81,9 @@ export class Host {
    *
    * @throws as Parent.create; ENAMETOOLONG when the root is too deep for a socket
    */
-  async create(
-    typeName: string,
-    uuid: string,
-    attributes: Readonly<Record<string, string>> = {},
-  ): Promise<MdevDevice> {
+  async create(typeName: string, uuid: string, texts: AttributeTexts = []): Promise<MdevDevice> {
     checkSocketPath(mdevSocket(mdevDirectory(this.root, NIL_UUID))) // all are as long
-    return this.parent.create(typeName, uuid, attributes)
+    return this.parent.create(typeName, uuid, texts)
   }
 
   /** Where clients of `mdev` connect. */
@@ -102,14 +99,11 @@ export class Host {
     return { server: this.#servers.get(mdev.uuid)?.stats, times: this.#times.get(mdev.uuid) }
   }
 
-  /** Removes all mdevs and gives the parent's name back. Idempotent. */
+  /** Removes all mdevs, from their clients too, and gives the parent's name back, at once. Idempotent. */
   close(log?: Logger): void {
-    try {
-      this.parent.unregister()
-    } catch (error) {
-      log?.error(`closing: ${describeError(error)}`)
-    } finally {
-      this.#name.release()
-    }
+    this.parent
+      .unregister({ force: true })
+      .catch((error: unknown) => log?.error(`closing: ${describeError(error)}`))
+    this.#name.release()
   }
 }

@@ -2,11 +2,17 @@
 import { constants } from 'node:os'
 import { inspect } from 'node:util'
 
+/** Of asm-generic/errno.h, what Node does not name. */
+const UNNAMED = { EUSERS: 87 } as const
+
+/** By name. */
+const NUMBERS = { ...constants.errno, ...UNNAMED }
+
 /** Names of Linux errors, such as 'EINVAL'. */
-export type ErrnoCode = keyof typeof constants.errno
+export type ErrnoCode = keyof typeof NUMBERS
 
 const NAMES = new Map<number, ErrnoCode>(
-  (Object.entries(constants.errno) as [ErrnoCode, number][])
+  (Object.entries(NUMBERS) as [ErrnoCode, number][])
     .toReversed()
     .map(([name, number]) => [number, name]),
 )
@@ -27,7 +33,7 @@ export class ErrnoError extends Error {
     super(message, options)
     this.name = 'ErrnoError'
     this.code = code
-    this.errno = constants.errno[code]
+    this.errno = NUMBERS[code]
   }
 }
 

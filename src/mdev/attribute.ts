@@ -1,15 +1,30 @@
 /** Settings of an mdev that its creator may choose: each has a type, a default and a check. */
 import { ErrnoError } from '../lib/errno.ts'
 
+/**
+ * When a new value of a setting takes effect: at once, on a device in use; when the mdev is next started; or only in an
+ * mdev made anew.
+ */
+export type AttributeChange = 'live' | 'next-start' | 're-creation'
+
 /** One setting. */
 export interface Attribute<V> {
   readonly description: string
   readonly default: V
+  readonly change: AttributeChange
   /** What may be written, for messages: `pty|socket|loopback`. */
   readonly accepts: string
+  /** The same, for programs: of JSON Schema. */
+  readonly schema: AttributeSchema
   /** @throws EINVAL, saying what would be right */
   parse(text: string): V
 }
+
+/** What may be written, as JSON Schema has it; values themselves are always texts. */
+export type AttributeSchema =
+  | { readonly type: 'string'; readonly enum?: readonly string[] }
+  | { readonly type: 'integer'; readonly minimum: number; readonly maximum: number }
+  | { readonly type: 'boolean' }
 
 /** The settings a driver declares, by name. */
 export type Attributes = Readonly<Record<string, Attribute<unknown>>>
@@ -19,52 +34,68 @@ export type ValuesOf<A extends Attributes> = {
   readonly [K in keyof A]: A[K] extends Attribute<infer V> ? V : never
 }
 
+/** Settings as written: name and text, in the order in which they apply. A name may come again; the last one holds. */
+export type AttributeTexts = readonly (readonly [name: string, text: string])[]
+
 interface Common<V> {
   readonly default: V
   readonly description: string
+  /** 'next-start' unless given. */
+  readonly change?: AttributeChange
 }
 
 /** One of a few words. */
 export function choice<const V extends string>(
   values: readonly V[],
-  { default: fallback, description }: Common<NoInfer<V>>,
+  common: Common<NoInfer<V>>,
 ): Attribute<V> {
   const accepts = values.join('|')
-  return {
-    description,
-    default: fallback,
-    accepts,
-    parse(text) {
-      const value = values.find((word) => word === text)
-      if (value === undefined) throw refusal(text, accepts)
-      return value
-    },
-  }
+  return attribute(common, accepts, { type: 'string', enum: values }, (text) => {
+    const value = values.find((word) => word === text)
+    if (value === undefined) throw refusal(text, accepts)
+    return value
+  })
 }
 
 /** A whole number from `min` to `max`, decimal or 0x hex. */
 export function integer({
   min,
   max,
-  default: fallback,
-  description,
+  ...common
 }: Common<number> & { readonly min: number; readonly max: number }): Attribute<number> {
   const accepts = `${min}..${max}`
-  return {
-    description,
-    default: fallback,
-    accepts,
-    parse(text) {
-      const value = /^-?\d+$|^0x[0-9a-f]+$/i.test(text) ? Number(text) : Number.NaN
-      if (!(value >= min && value <= max)) throw refusal(text, accepts)
-      return value
-    },
-  }
+  return attribute(common, accepts, { type: 'integer', minimum: min, maximum: max }, (text) => {
+    const value = /^-?\d+$|^0x[0-9a-f]+$/i.test(text) ? Number(text) : Number.NaN
+    if (!(value >= min && value <= max)) throw refusal(text, accepts)
+    return value
+  })
+}
+
+const YES = new Set(['1', 'y', 'yes', 'on', 'true'])
+const NO = new Set(['0', 'n', 'no', 'off', 'false'])
+
+/** A switch: `1` or `0`, or in words, in any case, as the kernel's kstrtobool takes them. */
+export function flag(common: Common<boolean>): Attribute<boolean> {
+  return attribute(common, '0|1', { type: 'boolean' }, (text) => {
+    const word = text.toLowerCase()
+    if (YES.has(word)) return true
+    if (NO.has(word)) return false
+    throw refusal(text, '0|1')
+  })
 }
 
 /** Any text. */
-export function text({ default: fallback, description }: Common<string>): Attribute<string> {
-  return { description, default: fallback, accepts: 'text', parse: (value) => value }
+export function text(common: Common<string>): Attribute<string> {
+  return attribute(common, 'text', { type: 'string' }, (value) => value)
+}
+
+function attribute<V>(
+  { default: fallback, description, change = 'next-start' }: Common<V>,
+  accepts: string,
+  schema: AttributeSchema,
+  parse: (text: string) => V,
+): Attribute<V> {
+  return { description, default: fallback, change, accepts, schema, parse }
 }
 
 function refusal(text: string, accepts: string): ErrnoError {
@@ -72,24 +103,25 @@ function refusal(text: string, accepts: string): ErrnoError {
 }
 
 /**
- * The values of `attributes`, from texts by name; defaults where nothing is given.
+ * The values of `attributes` after `texts`, which apply in their order; what is not among them stays as it was.
  *
+ * @param before the values so far; the defaults unless given
  * @throws ENOENT an unknown name · EINVAL a bad value
  */
 export function parseAttributes<A extends Attributes>(
   attributes: A,
-  texts: Readonly<Record<string, string>>,
+  texts: AttributeTexts,
+  before: ValuesOf<A> = defaultsOf(attributes),
 ): ValuesOf<A> {
-  const values = new Map<string, unknown>(
-    Object.entries(attributes).map(([name, attribute]) => [name, attribute.default]),
-  )
-  for (const [name, value] of Object.entries(texts)) {
-    if (!Object.hasOwn(attributes, name)) {
+  const values = new Map<string, unknown>(Object.entries(before))
+  for (const [name, value] of texts) {
+    const attribute = Object.hasOwn(attributes, name) ? attributes[name] : undefined
+    if (attribute === undefined) {
       const known = Object.keys(attributes).join(', ') || 'none'
       throw new ErrnoError('ENOENT', `attribute ${name}: not known here; known: ${known}`)
     }
     try {
-      values.set(name, attributes[name]?.parse(value))
+      values.set(name, attribute.parse(value))
     } catch (error) {
       if (error instanceof ErrnoError) {
         throw new ErrnoError(error.code, `attribute ${name}: ${error.message}`, { cause: error })
@@ -98,4 +130,9 @@ export function parseAttributes<A extends Attributes>(
     }
   }
   return Object.fromEntries(values) as ValuesOf<A>
+}
+
+function defaultsOf<A extends Attributes>(attributes: A): ValuesOf<A> {
+  const defaults = Object.entries(attributes).map(([name, attribute]) => [name, attribute.default])
+  return Object.fromEntries(defaults) as ValuesOf<A>
 }

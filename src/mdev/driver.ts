@@ -20,7 +20,7 @@ export interface Mdev<T extends TypeInfo = TypeInfo, A extends Attributes = Attr
   readonly uuid: string
   /** The driver's own entry of `types`. */
   readonly type: T
-  /** The driver's settings, as chosen at creation. */
+  /** The driver's settings as they are now: a new object after each change. */
   readonly attributes: ValuesOf<A>
   /** A private directory for sockets, links and files that people look for; it is removed with the mdev. */
   readonly directory: string
@@ -41,11 +41,17 @@ export interface Mdev<T extends TypeInfo = TypeInfo, A extends Attributes = Attr
 }
 
 /** What a driver can do with a device it has built. */
-export interface DeviceOps {
+export interface DeviceOps<A extends Attributes = Attributes> {
   /** Back to the power-on state: by the client or the guest ('device', 'flr'), or because the client went ('disconnect'). */
   reset(why: ResetCause): void
   /** The mdev is being removed: let go of what `probe` took. */
   remove?(): void
+  /**
+   * Settings of a running mdev are to change, all of them or none: those whose change is 'live'. Throwing refuses.
+   *
+   * @param next what `mdev.attributes` will be once this has returned, or what it returns has resolved
+   */
+  changeAttributes?(next: ValuesOf<A>): void | Promise<void>
   /** What this mdev shows of itself besides its settings, such as the path of a terminal; read when asked for. */
   status?(): Readonly<Record<string, string>>
   /** How the device's own state is saved and taken over; with it the mdev can migrate. */
@@ -59,16 +65,21 @@ export interface Driver<T extends TypeInfo = TypeInfo, A extends Attributes = At
   readonly types: Readonly<Record<string, T>>
   readonly attributes?: A
   /**
-   * How many more mdevs of `type` fit beside `mdevs`, the ones that exist under the parent. Creating at 0 is ENOSPC.
-   * Without it there is no limit.
+   * Most mdevs of a parent, of whatever types; creating one more is EUSERS, as where the kernel's core counts. Instead of
+   * `available`; with neither there is no limit.
    */
-  available?(type: T, mdevs: readonly Mdev<T, A>[]): number
+  readonly maxInstances?: number
+  /**
+   * How many more mdevs of `type` fit beside `mdevs`, the ones that exist under the parent: a function of the driver's
+   * own, or a ready-made policy (`perType`, `sharedBudget`, `homogeneous`). Creating at 0 is ENOSPC.
+   */
+  available?(type: T, mdevs: readonly Pick<Mdev<T, A>, 'type' | 'uuid'>[]): number
   /**
    * Builds a device. What it throws refuses the creation; what was built by us is freed.
    *
    * It may be asynchronous where it has to open something first.
    */
-  probe(mdev: Mdev<T, A>): DeviceOps | Promise<DeviceOps>
+  probe(mdev: Mdev<T, A>): DeviceOps<A> | Promise<DeviceOps<A>>
 }
 
 /** A driver whose own types are not known here. */
@@ -106,6 +117,13 @@ export function checkDriver(value: unknown): void {
       throw new ErrnoError('EINVAL', `driver ${name}: bad type id ${JSON.stringify(id)}`)
     if (typeof type !== 'object' || type === null)
       throw new ErrnoError('EINVAL', `driver ${name}: type ${id} is no object`)
+  }
+  const { maxInstances } = driver
+  if (maxInstances !== undefined) {
+    if (!Number.isInteger(maxInstances) || maxInstances < 0)
+      throw new ErrnoError('EINVAL', `driver ${name}: maxInstances ${String(maxInstances)}`)
+    if (driver.available !== undefined)
+      throw new ErrnoError('EINVAL', `driver ${name}: has both maxInstances and available`)
   }
   if (typeof driver.probe !== 'function')
     throw new ErrnoError('EINVAL', `driver ${name}: has no probe`)

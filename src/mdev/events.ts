@@ -7,6 +7,7 @@ import type { Parent } from './parent.ts'
 /**
  * - `registered`, `unregistered`: a parent came or went (the kernel's `change` with MDEV_STATE).
  * - `add`, `bind`, `unbind`, `remove`: the life of an mdev. A creation that fails in `probe` is an `add` and a `remove`.
+ * - `change`: settings of an mdev have changed.
  * - `attach`, `detach`: a client opened or closed an mdev.
  */
 export interface MdevEvents {
@@ -16,6 +17,7 @@ export interface MdevEvents {
   bind: [mdev: MdevDevice]
   unbind: [mdev: MdevDevice]
   remove: [mdev: MdevDevice]
+  change: [mdev: MdevDevice]
   attach: [mdev: MdevDevice]
   detach: [mdev: MdevDevice]
 }

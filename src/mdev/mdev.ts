@@ -4,14 +4,18 @@ import { type Dma, DmaGate } from '../device/dma.ts'
 import { PciDevice } from '../device/pci-device.ts'
 import type { PciFunction, PciIdentity } from '../device/pci.ts'
 import { SharedMemories, type SharedMemory } from '../device/shared-memory.ts'
+import type { Clock } from '../lib/clock.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
-import type { ValuesOf } from './attribute.ts'
+import { type Attributes, type AttributeTexts, parseAttributes } from './attribute.ts'
 import type { DeviceOps, Driver, Mdev, TypeInfo } from './driver.ts'
 import { announce, type Events } from './events.ts'
 import type { Group, GroupUser } from './group.ts'
 
 export type MdevState = 'creating' | 'active' | 'removing' | 'removed'
+
+/** As often as vfio core asks (vfio_unregister_group_dev). */
+const ASK_EVERY_MS = 10_000
 
 /** What may follow what. */
 const NEXT = {
@@ -26,7 +30,10 @@ export interface MdevOptions {
   /** As in sysfs: `mtty-2`. */
   readonly typeName: string
   readonly type: TypeInfo
-  readonly attributes: ValuesOf<Record<string, never>>
+  /** What the driver declares. */
+  readonly attributes: Attributes
+  /** What its creator wants of them. */
+  readonly texts: AttributeTexts
   readonly group: Group
   readonly directory: string
   readonly log: Logger
@@ -49,12 +56,20 @@ export class MdevDevice {
   /** The driver's view of this mdev. */
   readonly handle: Mdev
   readonly #events: Events
+  readonly #attributes: Attributes
+  #texts: AttributeTexts
+  #values: Readonly<Record<string, unknown>>
+  #changing = false
   readonly #dma: DmaGate
   readonly #memories = new SharedMemories()
   #state: MdevState = 'creating'
+  #user: GroupUser | undefined
+  /** Told when the client has let go. */
+  #onRelease: (() => void) | undefined
   #pci: PciDevice | undefined
   #ops: DeviceOps | undefined
 
+  /** @throws ENOENT, EINVAL an attribute that is not known, or a bad value of one */
   constructor(options: MdevOptions) {
     this.uuid = options.uuid
     this.typeName = options.typeName
@@ -62,11 +77,17 @@ export class MdevDevice {
     this.directory = options.directory
     this.log = options.log
     this.#events = options.events
+    this.#attributes = options.attributes
+    this.#texts = options.texts
+    this.#values = parseAttributes(options.attributes, options.texts)
     this.#dma = new DmaGate(() => this.#pci?.busMaster ?? false)
+    const values = () => this.#values
     this.handle = {
       uuid: options.uuid,
       type: options.type,
-      attributes: options.attributes,
+      get attributes() {
+        return values()
+      },
       directory: options.directory,
       dma: this.#dma,
       log: options.log,
@@ -79,10 +100,51 @@ export class MdevDevice {
     return this.#state
   }
 
+  /** Who has it open. */
+  get user(): GroupUser | undefined {
+    return this.#user
+  }
+
   /** @throws EAGAIN before `probe` has built it */
   get device(): Device {
     if (this.#pci === undefined || this.#state === 'creating') throw this.#between()
     return this.#pci
+  }
+
+  /** The settings that were written, in their order; the others have their defaults. */
+  get texts(): AttributeTexts {
+    return this.#texts
+  }
+
+  /**
+   * Changes settings while the mdev is there: all of them, or none.
+   *
+   * @throws ENOENT no such attribute · EINVAL a bad value · EOPNOTSUPP one takes effect only at the next start, or in an mdev made
+   *         anew · EAGAIN it is being created or removed · EBUSY another change is under way · what the driver says
+   */
+  async changeAttributes(texts: AttributeTexts): Promise<void> {
+    if (this.#state !== 'active') throw this.#between()
+    const next = parseAttributes(this.#attributes, texts, this.#values)
+    for (const [name] of texts) this.#mustBeLive(name)
+    if (this.#changing) throw new ErrnoError('EBUSY', `mdev ${this.uuid}: attributes are changing`)
+    this.#changing = true
+    try {
+      await this.#ops?.changeAttributes?.(next)
+      if (this.#state !== 'active') throw this.#between() // it has been removed meanwhile
+      this.#values = next
+      const names = new Set(texts.map(([name]) => name))
+      this.#texts = [...this.#texts.filter(([name]) => !names.has(name)), ...texts]
+    } finally {
+      this.#changing = false
+    }
+    announce(this.#events, this.log, 'change', this)
+  }
+
+  #mustBeLive(name: string): void {
+    const change = this.#attributes[name]?.change
+    if (change === 'live') return
+    const when = change === 're-creation' ? 'in an mdev made anew' : 'when the mdev is next started'
+    throw new ErrnoError('EOPNOTSUPP', `attribute ${name}: takes effect only ${when}`)
   }
 
   /** What the driver shows of this mdev. A driver that throws shows nothing. */
@@ -133,6 +195,7 @@ export class MdevDevice {
     if (this.#state !== 'active') throw this.#between()
     const { device } = this
     this.group.open(user)
+    this.#user = user
     this.#dma.memory = memory
     announce(this.#events, this.log, 'attach', this)
     let open = true
@@ -146,25 +209,42 @@ export class MdevDevice {
         if (device.migration?.stopped !== true) device.reset('disconnect') // else the next client carries on
         for (const irq of device.irqs) irq.disable()
         this.group.close(user)
+        this.#user = undefined
         announce(this.#events, this.log, 'detach', this)
+        this.#onRelease?.()
       },
     }
   }
 
-  /**
-   * Begins the removal: nobody can open it any more.
-   *
-   * @param force takes it away from a client that uses it
-   * @throws EBUSY a client uses it · EAGAIN it is being created or removed already
-   */
-  beginRemoval(force: boolean): void {
+  /** Begins the removal: nobody can open it any more. @throws EAGAIN it is being created or removed already */
+  beginRemoval(): void {
     if (this.#state !== 'active') throw this.#between()
-    const { user } = this.group
-    if (user !== undefined && !force) {
-      throw new ErrnoError('EBUSY', `mdev ${this.uuid}: in use by ${user.description}`)
-    }
     this.#become('removing')
-    this.#quietly('evicting the client', () => user?.evict())
+  }
+
+  /** Takes it away from its client. */
+  evict(): void {
+    this.#quietly('evicting the client', () => this.#user?.evict())
+    this.#onRelease?.() // also where it clings to it: nobody waits for such a client
+  }
+
+  /**
+   * Asks the client to let go, by the REQ interrupt, now and every 10 s, as vfio-pci does; resolves when it has.
+   *
+   * It cannot be called off, only cut short: by {@link evict}.
+   */
+  async drained(clock: Clock): Promise<void> {
+    if (this.#user === undefined) return
+    const ask = () => {
+      this.log.info(`removal waits for ${this.#user?.description}`)
+      this.#quietly('asking the client to let go', () => this.#pci?.requestRelease())
+    }
+    const stop = clock.every(ASK_EVERY_MS, ask)
+    await new Promise<void>((resolve) => {
+      this.#onRelease = resolve
+      ask() // it may let go at once
+    })
+    stop()
   }
 
   /** The driver, if it built anything, lets go; afterwards the mdev is no more. */

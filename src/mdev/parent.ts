@@ -1,9 +1,10 @@
 /** A parent: what is sliced. It offers its driver's types and bears mdevs, created and removed by UUID. */
+import { type Clock, systemClock } from '../lib/clock.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import { Unwind } from '../lib/unwind.ts'
 import { parseUuid } from '../lib/uuid.ts'
-import { parseAttributes } from './attribute.ts'
+import { type AttributeTexts, parseAttributes } from './attribute.ts'
 import type { Claims } from './claims.ts'
 import type { Driver, TypeInfo } from './driver.ts'
 import { announce, type Events } from './events.ts'
@@ -28,6 +29,8 @@ export interface ParentOptions {
   readonly events: Events
   readonly log: Logger
   readonly bus: BusDriver
+  /** The machine's unless given. */
+  readonly clock?: Clock
 }
 
 /** A type as the parent offers it. */
@@ -44,9 +47,18 @@ export interface OfferedType {
 /** What sysfs shows where a driver sets no limit: the largest unsigned int. */
 const UNLIMITED = 2 ** 32 - 1
 
+export interface RemoveOptions {
+  /** Takes it away from a client that uses it. */
+  readonly force?: boolean
+  /** Asks a client that uses it to let go, and waits. */
+  readonly wait?: boolean
+}
+
 interface Borne {
   readonly mdev: MdevDevice
   readonly release: Unwind
+  /** Resolves when it is no more. */
+  readonly gone: Promise<void>
 }
 
 export class Parent {
@@ -55,6 +67,7 @@ export class Parent {
   readonly #options: ParentOptions
   readonly #mdevs = new Map<string, Borne>()
   #state: 'registered' | 'unregistering' | 'unregistered' = 'registered'
+  #unregistration: Promise<void> | undefined
 
   constructor(options: ParentOptions) {
     this.name = options.name
@@ -84,42 +97,37 @@ export class Parent {
   /**
    * Creates an mdev. It all happens or nothing does.
    *
-   * @param typeName   such as `mtty-2`
-   * @param uuid       in either case; the mdev is named by its lower-case form
-   * @param attributes settings as text, by name; defaults for the rest
+   * @param typeName such as `mtty-2`
+   * @param uuid     in either case; the mdev is named by its lower-case form
+   * @param texts    settings, in their order; defaults for the rest
    * @throws ENOENT no such type or attribute · EINVAL no uuid, or a bad value · EEXIST the uuid is in use on this machine ·
-   *         ENOSPC no instance left · ENODEV the parent is unregistering · what `probe` throws
+   *         EUSERS, ENOSPC no instance left · ENODEV the parent is unregistering · what `probe` throws
    */
-  async create(
-    typeName: string,
-    uuid: string,
-    attributes: Readonly<Record<string, string>> = {},
-  ): Promise<MdevDevice> {
+  async create(typeName: string, uuid: string, texts: AttributeTexts = []): Promise<MdevDevice> {
     const { claims, events, log, bus } = this.#options
     const type = this.#type(typeName)
     const name = parseUuid(uuid)
-    const values = parseAttributes(this.driver.attributes ?? {}, attributes)
+    const { attributes = {} } = this.driver
+    parseAttributes(attributes, texts) // refused before anything is claimed
     const undo = new Unwind()
     try {
       const directory = claims.claimUuid(name)
       undo.defer(() => directory.release())
-      if (this.#available(type) <= 0) {
-        throw new ErrnoError('ENOSPC', `type ${typeName}: no instance left on parent ${this.name}`)
-      }
-      this.#mustBeRegistered()
+      this.#mustHaveRoom(typeName, type)
       const group = claims.claimGroup()
       undo.defer(() => group.release())
       const mdev = new MdevDevice({
         uuid: name,
         typeName,
         type,
-        attributes: values,
+        attributes,
+        texts,
         group: new Group(group.value),
         directory: directory.value,
         log: log.child(name),
         events,
       })
-      this.#mdevs.set(name, { mdev, release: undo })
+      this.#bear(mdev, undo)
       undo.defer(() => {
         this.#mdevs.delete(name)
         announce(events, log, 'remove', mdev)
@@ -143,38 +151,100 @@ export class Parent {
     }
   }
 
+  /** Lists an mdev from now on; `release` takes everything back that its creation does. */
+  #bear(mdev: MdevDevice, release: Unwind): void {
+    const gone = new Promise<void>((resolve) => release.defer(resolve))
+    this.#mdevs.set(mdev.uuid, { mdev, release, gone })
+  }
+
   /**
-   * Removes an mdev.
+   * Removes an mdev. Where there is nothing to wait for it is gone when this returns; where the client is waited for, nobody
+   * else can open the mdev meanwhile, and nothing but `force` ends the wait.
    *
-   * @param options `force` takes it away from a client that uses it
-   * @throws ENOENT not here · EBUSY a client uses it · EAGAIN it is being created or removed
+   * @throws ENOENT not here · EBUSY a client uses it · EAGAIN it is being created, or removed already · ENODEV the parent is
+   *         unregistering, which removes it too
    */
-  remove(uuid: string, { force = false }: { readonly force?: boolean } = {}): void {
-    const { mdev, release } = this.#borne(uuid)
-    mdev.beginRemoval(force)
+  async remove(uuid: string, options: RemoveOptions = {}): Promise<void> {
+    const borne = this.#borne(uuid)
+    const { mdev } = borne
+    if (options.force === true) {
+      if (mdev.state === 'removing' && mdev.user !== undefined) {
+        mdev.evict() // whoever waits for the client goes on
+        await borne.gone
+        return
+      }
+    } else {
+      this.#mustBeRegistered()
+      if (options.wait !== true && mdev.state === 'active' && mdev.user !== undefined) {
+        throw new ErrnoError('EBUSY', `mdev ${mdev.uuid}: in use by ${mdev.user.description}`)
+      }
+    }
+    await this.#remove(borne, options.force === true)
+  }
+
+  /** @returns nothing where it is gone already, else a promise of it */
+  #remove(borne: Borne, force: boolean): void | Promise<void> {
+    const { mdev } = borne
+    mdev.beginRemoval()
+    if (force) mdev.evict()
+    if (force || mdev.user === undefined) {
+      this.#finishRemoval(borne)
+      return
+    }
+    return mdev.drained(this.#options.clock ?? systemClock).then(() => this.#finishRemoval(borne))
+  }
+
+  #finishRemoval({ mdev, release }: Borne): void {
     announce(this.#options.events, this.#options.log, 'unbind', mdev)
     release[Symbol.dispose]()
   }
 
   /**
-   * Removes all mdevs, oldest first and from their clients too, and offers nothing more. Idempotent.
+   * Removes all mdevs, oldest first, and offers nothing more. It cannot be called off; called again it waits for the same
+   * end, and with `force` hastens it.
    *
+   * @param options `force` takes mdevs from their clients; else each client in turn is asked, and waited for. With it, all is
+   *                done when this returns, but for what a `probe` is still building
    * @throws the first error of a removal, after all of them
    */
-  unregister(): void {
-    if (this.#state !== 'registered') return
+  unregister({ force = false }: { readonly force?: boolean } = {}): Promise<void> {
+    this.#unregistration ??= this.#unregister(force)
+    if (force) for (const { mdev } of this.#mdevs.values()) mdev.evict()
+    return this.#unregistration
+  }
+
+  async #unregister(force: boolean): Promise<void> {
     this.#state = 'unregistering'
-    try {
-      using removals = new Unwind()
-      for (const mdev of this.mdevs.toReversed()) {
-        removals.defer(() => {
-          if (mdev.state === 'active') this.remove(mdev.uuid, { force: true })
-        })
+    const failures: unknown[] = []
+    for (const borne of this.#mdevs.values()) {
+      try {
+        const waiting = borne.mdev.state === 'active' ? this.#remove(borne, force) : borne.gone
+        if (waiting !== undefined) await waiting
+      } catch (error) {
+        failures.push(error)
       }
-    } finally {
-      this.#state = 'unregistered'
-      announce(this.#options.events, this.#options.log, 'unregistered', this)
     }
+    this.#state = 'unregistered'
+    announce(this.#options.events, this.#options.log, 'unregistered', this)
+    if (failures.length > 0) throw failures[0]
+  }
+
+  /**
+   * In the kernel's order: its core's counter comes before all else, the driver's own count last.
+   *
+   * @throws EUSERS, ENOSPC no instance left · ENODEV
+   */
+  #mustHaveRoom(typeName: string, type: TypeInfo): void {
+    const left = this.#available(type)
+    const counted = this.driver.maxInstances !== undefined
+    if (!counted) this.#mustBeRegistered()
+    if (left <= 0) {
+      throw new ErrnoError(
+        counted ? 'EUSERS' : 'ENOSPC',
+        `type ${typeName}: no instance left on parent ${this.name}`,
+      )
+    }
+    this.#mustBeRegistered()
   }
 
   /** @throws ENODEV */
@@ -204,6 +274,8 @@ export class Parent {
 
   /** @throws nothing: a driver that cannot count has no instance left */
   #available(type: TypeInfo): number {
+    const { maxInstances } = this.driver
+    if (maxInstances !== undefined) return Math.max(0, maxInstances - this.#mdevs.size)
     if (this.driver.available === undefined) return UNLIMITED
     try {
       const handles = this.mdevs.map(({ handle }) => handle)

@@ -85,7 +85,7 @@ describe('Host.create()', () => {
     fds.own(connectUnix(socket))
     fds[Symbol.dispose]()
 
-    host.parent.remove(UUID)
+    await host.parent.remove(UUID)
     assert.throws(() => connectUnix(socket), { code: 'ENOENT' })
     assert.deepEqual(namesBelow(bench.root), [...UNUSED.slice(0, 2), ...before.names])
     assert.deepEqual(openFds(), before.fds)
@@ -102,7 +102,7 @@ describe('Host.create()', () => {
     assert.ok(measuring.statsOf(one).times)
     assert.equal(measuring.statsOf(one).server?.clients, 0)
     assert.equal(plain.statsOf(other).times, undefined)
-    measuring.parent.remove(UUID)
+    await measuring.parent.remove(UUID)
     assert.deepEqual(measuring.statsOf(one), { server: undefined, times: undefined })
   })
 

@@ -4,6 +4,7 @@ import { describe, test } from 'node:test'
 import {
   type Attributes,
   choice,
+  flag,
   integer,
   parseAttributes,
   text,
@@ -78,6 +79,54 @@ describe('text()', () => {
   })
 })
 
+describe('flag()', () => {
+  const readOnly = flag({ default: false, description })
+
+  // Linux, lib/kstrtox.c, kstrtobool(): the first letters decide; whole words are asked for here
+  for (const [written, value] of [
+    ['1', true],
+    ['0', false],
+    ['Y', true],
+    ['no', false],
+    ['On', true],
+    ['off', false],
+    ['true', true],
+    ['FALSE', false],
+  ] as const) {
+    test(`accepts ${written} as ${value}`, () => assert.equal(readOnly.parse(written), value))
+  }
+
+  for (const bad of ['', '2', 'yep', '1\n', 'o']) {
+    test(`refuses ${JSON.stringify(bad)} with EINVAL`, () => {
+      assert.throws(() => readOnly.parse(bad), { code: 'EINVAL', message: /is not one of 0\|1$/ })
+    })
+  }
+})
+
+describe('Attribute', () => {
+  test('says when a change takes effect, at the next start unless told, and what may be written, as JSON Schema', () => {
+    const attributes = [
+      choice(['pty', 'socket'], { default: 'pty', description, change: 'live' }),
+      integer({ min: 1, max: 9, default: 4, description, change: 're-creation' }),
+      flag({ default: true, description }),
+      text({ default: '', description }),
+    ]
+    assert.deepEqual(
+      attributes.map(({ change }) => change),
+      ['live', 're-creation', 'next-start', 'next-start'],
+    )
+    assert.deepEqual(
+      attributes.map(({ schema }) => schema),
+      [
+        { type: 'string', enum: ['pty', 'socket'] },
+        { type: 'integer', minimum: 1, maximum: 9 },
+        { type: 'boolean' },
+        { type: 'string' },
+      ],
+    )
+  })
+})
+
 describe('parseAttributes()', () => {
   const attributes = {
     backend: choice(['pty', 'socket'], { default: 'pty', description }),
@@ -85,14 +134,33 @@ describe('parseAttributes()', () => {
   }
 
   test('takes what is given and defaults for the rest', () => {
-    assert.deepEqual(parseAttributes(attributes, {}), { backend: 'pty', size: 4 })
-    assert.deepEqual(parseAttributes(attributes, { size: '9' }), { backend: 'pty', size: 9 })
-    assert.deepEqual(parseAttributes({}, {}), {})
+    assert.deepEqual(parseAttributes(attributes, []), { backend: 'pty', size: 4 })
+    assert.deepEqual(parseAttributes(attributes, [['size', '9']]), { backend: 'pty', size: 9 })
+    assert.deepEqual(parseAttributes({}, []), {})
+  })
+
+  test('applies texts in their order: the last of a name holds, and a bad one before it still refuses', () => {
+    const twice = [
+      ['size', '3'],
+      ['backend', 'socket'],
+      ['size', '5'],
+    ] as const
+    assert.deepEqual(parseAttributes(attributes, twice), { backend: 'socket', size: 5 })
+    assert.throws(() => parseAttributes(attributes, [['size', '0'], ...twice]), { code: 'EINVAL' })
+  })
+
+  test('keeps what was before where nothing is given', () => {
+    const before = { backend: 'socket', size: 7 } as const
+    assert.deepEqual(parseAttributes(attributes, [['size', '1']], before), {
+      backend: 'socket',
+      size: 1,
+    })
+    assert.deepEqual(before, { backend: 'socket', size: 7 })
   })
 
   for (const name of ['colour', 'Size', '', 'toString', '__proto__', 'constructor']) {
     test(`refuses the unknown name ${JSON.stringify(name)} with ENOENT, saying which there are`, () => {
-      const texts = Object.fromEntries([[name, '1']])
+      const texts = [[name, '1']] as const
       assert.throws(() => parseAttributes(attributes, texts), {
         code: 'ENOENT',
         message: `attribute ${name}: not known here; known: backend, size`,
@@ -102,7 +170,7 @@ describe('parseAttributes()', () => {
   }
 
   test('names the attribute whose value is bad, and keeps its errno', () => {
-    assert.throws(() => parseAttributes(attributes, { size: '10' }), {
+    assert.throws(() => parseAttributes(attributes, [['size', '10']]), {
       code: 'EINVAL',
       message: 'attribute size: "10" is not one of 1..9',
     })
@@ -117,7 +185,7 @@ describe('parseAttributes()', () => {
       },
     }
     assert.throws(
-      () => parseAttributes({ broken }, { broken: '' }),
+      () => parseAttributes({ broken }, [['broken', '']]),
       (error) => error === failure,
     )
   })
@@ -131,7 +199,7 @@ describe('ValuesOf', () => {
   }
 
   test('is what each attribute parses to; the compiler checks this test', () => {
-    const values = parseAttributes(attributes, {}) satisfies ValuesOf<typeof attributes>
+    const values = parseAttributes(attributes, []) satisfies ValuesOf<typeof attributes>
     values.backend satisfies 'pty' | 'socket'
     values.size satisfies number
     values.path satisfies string

@@ -33,6 +33,9 @@ describe('checkDriver()', () => {
     ),
     ['a type that is null', driverOf({ types: { 1: null as never } }), /type 1/],
     ['no probe', driverOf({ probe: undefined as unknown as typeof probeNothing }), /probe/],
+    ['maxInstances below 0', driverOf({ maxInstances: -1 }), /maxInstances -1/],
+    ['maxInstances that is no whole number', driverOf({ maxInstances: 1.5 }), /maxInstances 1.5/],
+    ['maxInstances and available', driverOf({ maxInstances: 1, available: () => 1 }), /both/],
     ['a function', probeNothing, /types/],
   ] as const) {
     test(`refuses ${title} with EINVAL`, () => {

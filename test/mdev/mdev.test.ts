@@ -128,7 +128,7 @@ describe('MdevDevice.open()', () => {
     assert.equal(mdev.group.user, undefined)
     probe.resolve()
     await creation
-    bench.parent.remove(A)
+    await bench.parent.remove(A)
     assert.throws(() => new Client(mdev), { code: 'EAGAIN', message: /removed/ })
     assert.equal(mdev.state, 'removed')
   })

@@ -5,7 +5,16 @@ import { ErrnoError } from '../../src/lib/errno.ts'
 import { choice, integer } from '../../src/mdev/attribute.ts'
 import { LocalClaims } from '../../src/mdev/claims.ts'
 import type { DeviceOps, Mdev } from '../../src/mdev/driver.ts'
-import { Bench, Client, deferred, driverOf, IDENTITY, probeNothing, uuid } from './support.ts'
+import {
+  Bench,
+  Client,
+  deferred,
+  driverOf,
+  IDENTITY,
+  ManualClock,
+  probeNothing,
+  uuid,
+} from './support.ts'
 
 const [A, B, C] = [uuid(0xa), uuid(0xb), uuid(0xc)]
 
@@ -45,7 +54,7 @@ describe('Parent.create()', () => {
     const mdev = await parent.create('test-1', A.toUpperCase())
     assert.equal(mdev.uuid, A)
     assert.equal(parent.mdev(A.toUpperCase()), mdev)
-    parent.remove(A.toUpperCase())
+    await parent.remove(A.toUpperCase())
   })
 
   test('accepts the nil UUID', async () => {
@@ -78,7 +87,7 @@ describe('Parent.create()', () => {
       const bench = new Bench(driverOf())
       bench.take()
       await assert.rejects(bench.parent.create('test-1', bad), { code: 'EINVAL' })
-      assert.throws(() => bench.parent.remove(bad), { code: 'EINVAL' })
+      await assert.rejects(bench.parent.remove(bad), { code: 'EINVAL' })
       assert.deepEqual(bench.take(), [])
     })
   }
@@ -118,7 +127,7 @@ describe('Parent.create()', () => {
       await assert.rejects(other.parent.create('other-x', text), { code: 'EEXIST' })
     }
     assert.deepEqual([one.take(), other.take()], [[], []])
-    other.parent.unregister()
+    await other.parent.unregister({ force: true })
     await assert.rejects(other.parent.create('other-x', A), { code: 'EEXIST' })
   })
 
@@ -139,10 +148,10 @@ describe('Parent.create()', () => {
     )
     bench.take()
     const { parent } = bench
-    await assert.rejects(parent.create('test-1', A, { colour: 'red' }), { code: 'ENOENT' })
-    await assert.rejects(parent.create('test-1', A, { size: '5' }), { code: 'EINVAL' })
+    await assert.rejects(parent.create('test-1', A, [['colour', 'red']]), { code: 'ENOENT' })
+    await assert.rejects(parent.create('test-1', A, [['size', '5']]), { code: 'EINVAL' })
     assert.deepEqual(bench.take(), [])
-    await parent.create('test-1', A, { size: '4' })
+    await parent.create('test-1', A, [['size', '4']])
     await parent.create('test-1', B)
     assert.deepEqual(seen, [
       { backend: 'pty', size: 4 },
@@ -155,8 +164,8 @@ describe('Parent.create()', () => {
     const groups = []
     for (const name of [A, B, C]) groups.push((await parent.create('test-1', name)).group.number)
     assert.deepEqual(groups, [0, 1, 2])
-    parent.remove(B)
-    parent.remove(A)
+    await parent.remove(B)
+    await parent.remove(A)
     assert.equal((await parent.create('test-1', B)).group.number, 0)
     assert.equal((await parent.create('test-1', A)).group.number, 1)
   })
@@ -196,7 +205,7 @@ describe('Parent.create()', () => {
     assert.deepEqual(codes, [...Array(3).fill('made'), ...Array(7).fill('ENOSPC')])
     assert.equal(bench.parent.mdevs.length, 3)
     // what was refused is free again
-    bench.parent.remove(uuid(0))
+    await bench.parent.remove(uuid(0))
     await bench.parent.create('test-1', uuid(9))
   })
 
@@ -240,7 +249,7 @@ describe('Parent.types', () => {
     await assert.rejects(bench.parent.create('test-2', C), { code: 'ENOSPC' })
     await bench.parent.create('test-1', C)
     assert.deepEqual(left(), [0, 0])
-    bench.parent.remove(A)
+    await bench.parent.remove(A)
     assert.deepEqual(left(), [2, 1])
   })
 
@@ -436,7 +445,7 @@ describe('Parent with a listener that throws', () => {
       bench.take()
       const mdev = await bench.parent.create('test-1', A)
       new Client(mdev).session.close()
-      bench.parent.remove(A)
+      await bench.parent.remove(A)
       assert.deepEqual(bench.take(), [...CREATED, 'attach', 'detach', ...REMOVED])
       assert.equal(mdev.group.user, undefined)
       assert.equal(bench.logged.length, 1)
@@ -453,7 +462,7 @@ describe('Parent.remove()', () => {
     )
     const mdev = await bench.parent.create('test-1', A)
     bench.take()
-    bench.parent.remove(A)
+    await bench.parent.remove(A)
     assert.deepEqual(bench.take(), [...REMOVED.slice(0, 2), 'driver', ...REMOVED.slice(2)])
     assert.equal(mdev.state, 'removed')
     assert.deepEqual(bench.parent.mdevs, [])
@@ -464,9 +473,9 @@ describe('Parent.remove()', () => {
     const here = new Bench(driverOf(), { claims })
     const there = new Bench(driverOf({ name: 'other' }), { claims })
     await there.parent.create('other-1', A)
-    assert.throws(() => here.parent.remove(A), { code: 'ENOENT', message: /not on parent parent/ })
-    there.parent.remove(A)
-    assert.throws(() => there.parent.remove(A), { code: 'ENOENT' })
+    await assert.rejects(here.parent.remove(A), { code: 'ENOENT', message: /not on parent parent/ })
+    await there.parent.remove(A)
+    await assert.rejects(there.parent.remove(A), { code: 'ENOENT' })
   })
 
   test('is EBUSY under a client, which is named, and changes nothing', async () => {
@@ -474,10 +483,10 @@ describe('Parent.remove()', () => {
     const mdev = await bench.parent.create('test-1', A)
     const client = new Client(mdev)
     bench.take()
-    assert.throws(() => bench.parent.remove(A), { code: 'EBUSY', message: /pid 4711 \(a test\)/ })
+    await assert.rejects(bench.parent.remove(A), { code: 'EBUSY', message: /pid 4711 \(a test\)/ })
     assert.deepEqual([bench.take(), mdev.state, client.evictions], [[], 'active', 0])
     client.session.close()
-    bench.parent.remove(A)
+    await bench.parent.remove(A)
     assert.deepEqual(bench.take(), ['detach', ...REMOVED])
   })
 
@@ -496,7 +505,7 @@ describe('Parent.remove()', () => {
     const mdev = await bench.parent.create('test-1', A)
     const client = new Client(mdev)
     bench.take()
-    bench.parent.remove(A, { force: true })
+    await bench.parent.remove(A, { force: true })
     assert.equal(client.evictions, 1)
     assert.deepEqual(bench.take(), [
       'reset disconnect',
@@ -522,7 +531,7 @@ describe('Parent.remove()', () => {
       { read: () => {}, write: () => {}, view: () => new Uint8Array() },
     )
     bench.take()
-    bench.parent.remove(A, { force: true })
+    await bench.parent.remove(A, { force: true })
     assert.deepEqual(bench.take(), REMOVED)
     assert.deepEqual(bench.logged, [`error: ${A}: evicting the client: no`])
   })
@@ -539,37 +548,30 @@ describe('Parent.remove()', () => {
     )
     const creation = bench.parent.create('test-1', A)
     for (const force of [false, true]) {
-      assert.throws(() => bench.parent.remove(A, { force }), {
+      await assert.rejects(bench.parent.remove(A, { force }), {
         code: 'EAGAIN',
         message: /creating/,
       })
     }
     probe.resolve()
     await creation
-    bench.parent.remove(A)
+    await bench.parent.remove(A)
   })
 
   test('is EAGAIN while the mdev is removed', async () => {
-    const codes: unknown[] = []
+    const attempts: Promise<void>[] = []
     const bench = new Bench(
       driverOf({
         probe: (mdev) => ({
           ...probeNothing(mdev),
-          remove() {
-            assert.throws(
-              () => bench.parent.remove(A, { force: true }),
-              (error: ErrnoError) => {
-                codes.push(error.code)
-                return true
-              },
-            )
-          },
+          remove: () => void attempts.push(bench.parent.remove(A, { force: true })),
         }),
       }),
     )
     await bench.parent.create('test-1', A)
-    bench.parent.remove(A)
-    assert.deepEqual(codes, ['EAGAIN'])
+    await bench.parent.remove(A)
+    assert.equal(attempts.length, 1)
+    await assert.rejects(attempts[0]!, { code: 'EAGAIN' })
   })
 
   test('contains an error of the driver’s remove, and frees all', async () => {
@@ -585,7 +587,7 @@ describe('Parent.remove()', () => {
     )
     const mdev = await bench.parent.create('test-1', A)
     bench.take()
-    bench.parent.remove(A)
+    await bench.parent.remove(A)
     assert.deepEqual(bench.take(), REMOVED)
     assert.equal(mdev.state, 'removed')
     assert.deepEqual(bench.logged, [`error: ${A}: driver's remove: a driver’s bug`])
@@ -601,11 +603,158 @@ describe('Parent.remove()', () => {
     })
     const mdev = await bench.parent.create('test-1', A)
     bench.take()
-    assert.throws(() => bench.parent.remove(A), { code: 'EIO' })
+    await assert.rejects(bench.parent.remove(A), { code: 'EIO' })
     assert.deepEqual(bench.take(), REMOVED)
     assert.equal(mdev.state, 'removed')
     fails = false
     await bench.parent.create('test-1', A)
+  })
+})
+
+describe('Parent.remove() with wait', () => {
+  /** A client that counts how often the REQ interrupt (index 4) asks it to let go. */
+  function listening(bench: Bench): Client & { asked: number } {
+    const client = Object.assign(new Client(bench.parent.mdev(A)), { asked: 0 })
+    const signal = { signal: () => void client.asked++, close: () => {} }
+    client.session.device.irqs[4]?.assign(0, [signal])
+    return client
+  }
+
+  test('asks the client now and every 10 s, and goes on when it lets go (T 3.3)', async () => {
+    const clock = new ManualClock()
+    const bench = new Bench(driverOf(), { clock })
+    const mdev = await bench.parent.create('test-1', A)
+    const client = listening(bench)
+    bench.take()
+    const removal = bench.parent.remove(A, { wait: true })
+    assert.deepEqual([client.asked, clock.periods], [1, [10_000]])
+    clock.tick()
+    clock.tick()
+    assert.equal(client.asked, 3)
+    assert.deepEqual([bench.take(), mdev.state], [[], 'removing'])
+    client.session.close()
+    await removal
+    assert.deepEqual(bench.take(), ['detach', ...REMOVED])
+    assert.deepEqual([client.evictions, clock.periods], [0, []])
+  })
+
+  test('lets a client that lets go while it is asked do so', async () => {
+    const bench = new Bench(driverOf())
+    await bench.parent.create('test-1', A)
+    const client = new Client(bench.parent.mdev(A))
+    client.session.device.irqs[4]?.assign(0, [
+      { signal: () => client.session.close(), close: () => {} },
+    ])
+    await bench.parent.remove(A, { wait: true })
+    assert.deepEqual(bench.parent.mdevs, [])
+  })
+
+  test('keeps the UUID and the instance meanwhile, and opens to nobody (T 3.1)', async () => {
+    const available = (_type: unknown, mdevs: readonly unknown[]) => 2 - mdevs.length
+    const bench = new Bench(driverOf({ available }))
+    const mdev = await bench.parent.create('test-1', A)
+    const client = new Client(mdev)
+    const removal = bench.parent.remove(A, { wait: true })
+    await assert.rejects(bench.parent.create('test-1', A), { code: 'EEXIST' })
+    assert.equal(bench.available(), 1)
+    assert.throws(() => new Client(mdev), { code: 'EAGAIN', message: /removing/ })
+    await assert.rejects(bench.parent.remove(A), { code: 'EAGAIN' })
+    await assert.rejects(bench.parent.remove(A, { wait: true }), { code: 'EAGAIN' })
+    await bench.parent.create('test-1', B) // others are not held up
+    await bench.parent.remove(B)
+    client.session.close()
+    await removal
+    assert.equal(bench.available(), 2)
+  })
+
+  test('is cut short by force', async () => {
+    const bench = new Bench(driverOf())
+    await bench.parent.create('test-1', A)
+    const client = new Client(bench.parent.mdev(A))
+    const removal = bench.parent.remove(A, { wait: true })
+    await bench.parent.remove(A, { force: true })
+    await removal
+    assert.equal(client.evictions, 1)
+    assert.deepEqual(bench.parent.mdevs, [])
+  })
+
+  test('without a client does not wait', async () => {
+    const clock = new ManualClock()
+    const bench = new Bench(driverOf(), { clock })
+    await bench.parent.create('test-1', A)
+    const removal = bench.parent.remove(A, { wait: true })
+    assert.deepEqual([bench.parent.mdevs, clock.periods], [[], []])
+    await removal
+  })
+})
+
+describe('Parent.unregister() without force', () => {
+  test('waits for one client after the other, in creation order; siblings are ENODEV and stay usable (T 3.4)', async () => {
+    const bench = new Bench(driverOf())
+    const first = await bench.parent.create('test-1', A)
+    const second = await bench.parent.create('test-1', B)
+    const clients = [new Client(first), new Client(second)]
+    await bench.parent.create('test-1', C)
+    bench.take()
+    const unregistered = bench.parent.unregister()
+    await assert.rejects(bench.parent.create('test-1', uuid(9)), {
+      code: 'ENODEV',
+      message: /unregistering/,
+    })
+    await assert.rejects(bench.parent.remove(C), { code: 'ENODEV' })
+    assert.deepEqual([first.state, second.state], ['removing', 'active'])
+    clients[1]?.session.close()
+    clients[0]?.session.close()
+    await unregistered
+    assert.deepEqual(
+      bench.take().filter((note) => !/release|claim/.test(note)),
+      [
+        'detach',
+        'detach',
+        ...[A, B, C].flatMap(() => ['unbind', 'hide', 'remove']),
+        'unregistered',
+      ],
+    )
+  })
+
+  test('is hastened by force, for all that wait', async () => {
+    const bench = new Bench(driverOf())
+    const clients = []
+    for (const name of [A, B, C])
+      clients.push(new Client(await bench.parent.create('test-1', name)))
+    const patient = bench.parent.unregister()
+    await bench.parent.unregister({ force: true })
+    await patient
+    assert.deepEqual(
+      clients.map(({ evictions }) => evictions),
+      [1, 1, 1],
+    )
+    assert.deepEqual(bench.parent.mdevs, [])
+  })
+
+  test('waits for a removal that is under way, and for a probe', async () => {
+    const probe = deferred<void>()
+    let slow = false
+    const bench = new Bench(
+      driverOf({
+        async probe(mdev) {
+          if (slow) await probe.promise
+          return probeNothing(mdev)
+        },
+      }),
+    )
+    const client = new Client(await bench.parent.create('test-1', A))
+    slow = true
+    const creation = bench.parent.create('test-1', B)
+    const removal = bench.parent.remove(A, { wait: true })
+    const unregistered = bench.parent.unregister()
+    client.session.close()
+    await removal
+    assert.ok(!bench.take().includes('unregistered'))
+    probe.resolve()
+    await assert.rejects(creation, { code: 'ENODEV' })
+    await unregistered
+    assert.equal(bench.take().at(-1), 'unregistered')
   })
 })
 
@@ -617,8 +766,8 @@ describe('Parent.unregister()', () => {
     for (const name of [C, A, B]) await bench.parent.create('test-1', name)
     const client = new Client(bench.parent.mdev(A))
     bench.take()
-    bench.parent.unregister()
-    bench.parent.unregister()
+    await bench.parent.unregister({ force: true })
+    await bench.parent.unregister({ force: true })
     assert.deepEqual(removed, [C, A, B])
     assert.equal(client.evictions, 1)
     assert.deepEqual(bench.take(), [...REMOVED, 'detach', ...REMOVED, ...REMOVED, 'unregistered'])
@@ -639,7 +788,7 @@ describe('Parent.unregister()', () => {
       }),
     )
     await bench.parent.create('test-1', A)
-    bench.parent.unregister()
+    await bench.parent.unregister({ force: true })
     assert.equal(creations.length, 1)
     await assert.rejects(creations[0]!, { code: 'ENODEV', message: /unregistering/ })
     assert.deepEqual(bench.parent.mdevs, [])
@@ -657,11 +806,18 @@ describe('Parent.unregister()', () => {
     )
     const creation = bench.parent.create('test-1', A)
     bench.take()
-    bench.parent.unregister()
-    assert.deepEqual(bench.take(), ['unregistered'])
+    const unregistered = bench.parent.unregister({ force: true })
+    assert.deepEqual(bench.take(), [])
     probe.resolve()
     await assert.rejects(creation, { code: 'ENODEV' })
-    assert.deepEqual(bench.take(), ['driver', 'remove', 'release group', 'release uuid'])
+    await unregistered
+    assert.deepEqual(bench.take(), [
+      'driver',
+      'remove',
+      'release group',
+      'release uuid',
+      'unregistered',
+    ])
     assert.deepEqual(bench.parent.mdevs, [])
   })
 
@@ -675,7 +831,7 @@ describe('Parent.unregister()', () => {
     await bench.parent.create('test-1', A)
     await bench.parent.create('test-1', B)
     bench.take()
-    assert.throws(() => bench.parent.unregister(), { code: 'EIO' })
+    await assert.rejects(bench.parent.unregister({ force: true }), { code: 'EIO' })
     assert.deepEqual(bench.take(), [...REMOVED, ...REMOVED, 'unregistered'])
     assert.deepEqual(bench.parent.mdevs, [])
   })

@@ -1,6 +1,7 @@
 /** A parent without a host: what it claims, exposes, tells and logs is noted, in order. */
 import assert from 'node:assert/strict'
 import type { Dma } from '../../src/device/dma.ts'
+import type { Clock } from '../../src/lib/clock.ts'
 import { createLogger } from '../../src/lib/log.ts'
 import { type Claim, type Claims, LocalClaims } from '../../src/mdev/claims.ts'
 import type { DeviceOps, Driver, Mdev } from '../../src/mdev/driver.ts'
@@ -63,6 +64,7 @@ const EVENTS = [
   'bind',
   'unbind',
   'remove',
+  'change',
   'attach',
   'detach',
 ] as const satisfies readonly (keyof MdevEvents)[]
@@ -74,6 +76,28 @@ export interface BenchOptions {
   readonly expose?: (mdev: MdevDevice) => void
   /** Called when an exposure is closed. */
   readonly onHide?: () => void
+  readonly clock?: Clock
+}
+
+/** A clock that ticks when it is told to. */
+export class ManualClock implements Clock {
+  readonly #actions = new Map<symbol, { readonly ms: number; readonly action: () => void }>()
+
+  every(ms: number, action: () => void): () => void {
+    const key = Symbol('timer')
+    this.#actions.set(key, { ms, action })
+    return () => void this.#actions.delete(key)
+  }
+
+  /** How often each running timer fires, in ms. */
+  get periods(): readonly number[] {
+    return [...this.#actions.values()].map(({ ms }) => ms)
+  }
+
+  /** Lets every timer fire once. */
+  tick(): void {
+    for (const { action } of this.#actions.values()) action()
+  }
 }
 
 export class Bench {
@@ -103,6 +127,7 @@ export class Bench {
           }
         },
       },
+      clock: options.clock ?? new ManualClock(),
     })
   }
 

@@ -88,7 +88,7 @@ describe('a client that does not read', () => {
     client = await RawClient.attach(served.host.socketOf(mdev))
     await askFor(100)
     await serveOther()
-    served.host.parent.remove(uuid, { force: true })
+    await served.host.parent.remove(uuid, { force: true })
     await client.receive(100_000)
     assert.throws(() => client.sendNow(Buffer.alloc(16)), { code: 'EPIPE' })
   })

@@ -219,7 +219,7 @@ describe('Client', () => {
       assert.rejects(intx.next(), { code: 'ECONNRESET' }),
       assert.rejects(other.info(), { code: 'ECONNRESET' }),
     ]
-    served.host.parent.remove(uuid, { force: true })
+    await served.host.parent.remove(uuid, { force: true })
     await Promise.all(waiting)
     await assert.rejects(other.info(), { code: 'ECONNRESET' })
   })

@@ -595,7 +595,7 @@ test('an mdev’s memory is freed with it, and when its creation fails', async (
   assert.ok(memory() > before)
   const { bytes } = held.whole
   bytes[0] = 1
-  other.host.parent.remove(UUID, { force: true })
+  await other.host.parent.remove(UUID, { force: true })
   assert.equal(bytes[0], 0)
   assert.equal(areas[0]!.bytes[0], 1, 'the client’s own mapping stays')
   client.detach()

@@ -165,13 +165,13 @@ describe('Server', () => {
 describe('an mdev that is removed', () => {
   test('is EBUSY while it has a client, who goes on', async () => {
     using client = await RawClient.attach(served.path)
-    assert.throws(() => served.host.parent.remove(UUID), { code: 'EBUSY', errno: 16 })
+    await assert.rejects(served.host.parent.remove(UUID), { code: 'EBUSY', errno: 16 })
     await client.assertAlive()
   })
 
   test('by force ends its client, and its socket is gone', async () => {
     using client = await RawClient.attach(served.path)
-    served.host.parent.remove(UUID, { force: true })
+    await served.host.parent.remove(UUID, { force: true })
     await client.end()
     assert.throws(() => RawClient.connect(served.path), { code: 'ENOENT' })
     assert.deepEqual(device.resets, ['disconnect'])
@@ -179,13 +179,13 @@ describe('an mdev that is removed', () => {
 
   test('with its parent ends its client', async () => {
     using client = await RawClient.attach(served.path)
-    served.host.parent.unregister()
+    await served.host.parent.unregister({ force: true })
     await client.end()
   })
 
   test('and created anew takes clients again', async () => {
     using old = await RawClient.attach(served.path)
-    served.host.parent.remove(UUID, { force: true })
+    await served.host.parent.remove(UUID, { force: true })
     await old.end()
     await served.host.create('test-1', UUID)
     using client = await RawClient.attach(served.path)
@@ -199,7 +199,7 @@ describe('an mdev that is removed', () => {
     {
       using client = await RawClient.attach(served.path)
       assertSuccess(await client.request(SET_IRQS, irqSet(0x24, 1, 0, 8), { fds: eventfds }))
-      served.host.parent.remove(UUID, { force: true })
+      await served.host.parent.remove(UUID, { force: true })
       await client.end()
     }
     assert.deepEqual(
@@ -220,7 +220,7 @@ describe('an mdev that is removed', () => {
     const fd = fds.own(makeMemfd(0))
     const file = join(scratch.path, 'next')
     device.onWrite = () => {
-      served.host.parent.remove(UUID, { force: true })
+      void served.host.parent.remove(UUID, { force: true })
       fds.own(openSync(file, 'w')) // takes the number that the connection had
       fds.own(openSync(file, 'w'))
     }
@@ -239,7 +239,7 @@ describe('an mdev that is removed', () => {
 
 describe('an mdev that its own listener removes', () => {
   test('at attach, refuses the client and is gone', async () => {
-    served.host.events.once('attach', () => served.host.parent.remove(UUID, { force: true }))
+    served.host.events.once('attach', () => void served.host.parent.remove(UUID, { force: true }))
     const gone = once(served.host.events, 'remove')
     using client = RawClient.connect(served.path)
     await client.end()

@@ -185,7 +185,7 @@ test('QEMU killed at any moment leaves the mdev free and nothing in the host', a
   const reactor = new TellingReactor()
   const host = new Host({ driver: mtty, log: silentLogger, root: scratch.path, reactor })
   try {
-    const mdev = await host.create('mtty-1', freshUuid(), { ports: 'loopback' })
+    const mdev = await host.create('mtty-1', freshUuid(), [['ports', 'loopback']])
     for (const moment of MOMENTS) {
       await killAt(host, mdev, reactor, moment)
       const title = JSON.stringify(moment)
