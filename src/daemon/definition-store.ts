@@ -1,0 +1,154 @@
+/** The definitions of a machine, as files: `<directory>/<parent>/<uuid>`, which mdevctl reads and writes too. */
+import { mkdirSync, readdirSync, type Dirent, unlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { ErrnoError } from '../lib/errno.ts'
+import { parseUuid } from '../lib/uuid.ts'
+import { type Definition, formatDefinition, parseDefinition } from '../mdev/definition.ts'
+import { readSmallFile, syncDirectory, UNFINISHED, writeFileAtomic } from '../os/atomic-file.ts'
+
+/** Far more than any definition needs. */
+const MAX_FILE = 1024 * 1024
+/** What can be a parent's name: one part of a path, and no file that is hidden. */
+const PARENT_NAME = /^[^./\0][^/\0]*$/
+
+/** Which definition: a UUID may be defined under several parents. */
+export interface DefinitionKey {
+  readonly parent: string
+  /** Lower case. */
+  readonly uuid: string
+}
+
+export interface DefinedMdev extends DefinitionKey {
+  readonly definition: Definition
+}
+
+/** A file that is no definition. */
+export interface DefinitionFault {
+  readonly path: string
+  readonly error: unknown
+}
+
+export class DefinitionStore {
+  readonly #directory: string
+
+  /** @param directory such as /etc/mdevctl.d; made when the first definition is written */
+  constructor(directory: string) {
+    this.#directory = directory
+  }
+
+  /**
+   * Everything that is defined, sorted by parent and UUID; files that cannot be read as definitions are told of, and
+   * skipped.
+   *
+   * @throws EACCES, ENOTDIR, … the directory itself cannot be read
+   */
+  list(): { readonly mdevs: readonly DefinedMdev[]; readonly faults: readonly DefinitionFault[] } {
+    const mdevs: DefinedMdev[] = []
+    const faults: DefinitionFault[] = []
+    for (const parent of entriesOf(this.#directory)) {
+      if (!parent.isDirectory()) continue // files beside the parents' directories, and links, are none of ours
+      const directory = join(this.#directory, parent.name)
+      try {
+        for (const { name } of entriesOf(directory)) {
+          if (name.startsWith(UNFINISHED)) continue
+          try {
+            const uuid = uuidOfFile(name)
+            mdevs.push({
+              parent: parent.name,
+              uuid,
+              definition: this.#parse(join(directory, name)),
+            })
+          } catch (error) {
+            faults.push({ path: join(directory, name), error })
+          }
+        }
+      } catch (error) {
+        faults.push({ path: directory, error })
+      }
+    }
+    return { mdevs: mdevs.toSorted(byParentAndUuid), faults }
+  }
+
+  /** @throws ENOENT it is not defined there · EINVAL, ELOOP, EFBIG its file is no definition */
+  read(key: DefinitionKey): Definition {
+    try {
+      return this.#parse(this.#path(key))
+    } catch (error) {
+      throw isMissing(error) ? notDefined(key) : error
+    }
+  }
+
+  /**
+   * Defines an mdev.
+   *
+   * @param options `replace` writes over a definition that is there
+   * @throws EEXIST it is defined there already · EINVAL a parent's name that is no file name, or no uuid · ENOSPC, EACCES, EROFS:
+   *         what was there before still is
+   */
+  write(key: DefinitionKey, definition: Definition, { replace = false } = {}): void {
+    const path = this.#path(key)
+    mkdirSync(join(this.#directory, key.parent), { recursive: true, mode: 0o755 })
+    try {
+      writeFileAtomic(path, formatDefinition(definition), { mode: 0o644, exclusive: !replace })
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'EEXIST') {
+        throw new ErrnoError('EEXIST', `mdev ${key.uuid}: defined on parent ${key.parent} already`)
+      }
+      throw error
+    }
+  }
+
+  /** Undefines an mdev; the parent's directory stays, as mdevctl leaves it. @throws ENOENT it is not defined there */
+  remove(key: DefinitionKey): void {
+    const path = this.#path(key)
+    try {
+      unlinkSync(path)
+    } catch (error) {
+      throw isMissing(error) ? notDefined(key) : error
+    }
+    syncDirectory(join(this.#directory, key.parent))
+  }
+
+  #path({ parent, uuid }: DefinitionKey): string {
+    if (!PARENT_NAME.test(parent))
+      throw new ErrnoError('EINVAL', `parent ${JSON.stringify(parent)}: not a file name`)
+    return join(this.#directory, parent, parseUuid(uuid))
+  }
+
+  #parse(path: string): Definition {
+    return parseDefinition(readSmallFile(path, MAX_FILE))
+  }
+}
+
+/** Missing is empty. */
+function entriesOf(directory: string): Dirent[] {
+  try {
+    return readdirSync(directory, { withFileTypes: true })
+  } catch (error) {
+    if (isMissing(error)) return []
+    throw error
+  }
+}
+
+/** mdevctl takes any spelling as a file's name; it and we write the lower-case one with hyphens. */
+function uuidOfFile(name: string): string {
+  const uuid = parseUuid(name)
+  if (uuid !== name) throw new ErrnoError('EINVAL', `${name}: should be named ${uuid}`)
+  return uuid
+}
+
+function byParentAndUuid(a: DefinitionKey, b: DefinitionKey): number {
+  return compare(a.parent, b.parent) || compare(a.uuid, b.uuid)
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b)
+}
+
+function notDefined({ parent, uuid }: DefinitionKey): ErrnoError {
+  return new ErrnoError('ENOENT', `mdev ${uuid}: not defined on parent ${parent}`)
+}
+
+function isMissing(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
+}
