@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { describeError } from '../lib/errno.ts'
 import { collectCheck, conformance, type ConformanceOptions } from './conformance.ts'
+import { host, type HostCommandOptions } from './host.ts'
 import { lspci, type LspciOptions } from './lspci.ts'
 import { run, type RunOptions } from './run.ts'
 
@@ -22,10 +23,18 @@ program
   .argument('<driver>', "a shipped driver's name, or the path of a module (.ts or .js)")
   .option('-t, --type <type>', "what to create, such as mtty-2 (default: the driver's first type)")
   .option('-u, --uuid <uuid>', 'name of the mdev (default: a fresh one)')
-  .option('-s, --set <key=value>', 'a setting of the mdev; may be given again', collectSetting, {})
+  .option('-s, --set <key=value>', 'a setting of the mdev; may be given again', collectSetting, [])
   .option('--json', 'print one JSON object on standard output')
   .option('-v, --verbose', 'log refused requests too')
   .action((driver: string, options: RunOptions) => run(driver, options))
+
+program
+  .command('host')
+  .description('run one parent, managed over its control socket, until it is unregistered')
+  .argument('<driver>', "a shipped driver's name, or the path of a module (.ts or .js)")
+  .option('-n, --name <name>', "name of the parent (default: the driver's)")
+  .option('-v, --verbose', 'log refused requests too')
+  .action((driver: string, options: HostCommandOptions) => host(driver, options))
 
 program
   .command('conformance')
@@ -43,10 +52,13 @@ program
   .option('--hex', 'print the dump that lspci -F reads')
   .action((options: LspciOptions) => lspci(options))
 
-function collectSetting(text: string, before: Record<string, string>): Record<string, string> {
+function collectSetting(
+  text: string,
+  before: readonly (readonly [string, string])[],
+): readonly (readonly [string, string])[] {
   const at = text.indexOf('=')
   if (at <= 0) throw new InvalidArgumentError('expected key=value.')
-  return { ...before, [text.slice(0, at)]: text.slice(at + 1) }
+  return [...before, [text.slice(0, at), text.slice(at + 1)]]
 }
 
 function packageVersion(): string {

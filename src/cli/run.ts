@@ -6,13 +6,14 @@ import { cloudHypervisorArguments, qemuArguments } from '../host/vmm-arguments.t
 import { createLogger } from '../lib/log.ts'
 import { freshUuid } from '../lib/uuid.ts'
 import { shellLine } from '../lib/shell-line.ts'
+import { endOfRun } from './end-of-run.ts'
 
 type Mdev = Awaited<ReturnType<Host['create']>>
 
 export interface RunOptions {
   readonly type?: string
   readonly uuid?: string
-  readonly set: Readonly<Record<string, string>>
+  readonly set: NonNullable<Parameters<Host['create']>[2]>
   readonly json?: boolean
   readonly verbose?: boolean
 }
@@ -30,7 +31,7 @@ export async function run(specifier: string, options: RunOptions): Promise<void>
   try {
     const typeName = options.type ?? host.parent.types[0]?.name ?? ''
     const uuid = options.uuid ?? freshUuid()
-    const mdev = await host.create(typeName, uuid, Object.entries(options.set))
+    const mdev = await host.create(typeName, uuid, options.set)
     process.stdout.write(options.json === true ? asJson(host, mdev) : asText(host, mdev))
     await ended
   } catch (error) {
@@ -39,17 +40,6 @@ export async function run(specifier: string, options: RunOptions): Promise<void>
   } finally {
     host.close()
   }
-}
-
-/** Resolves at SIGINT or SIGTERM; rejects with what nobody caught, so that the way out is the same. */
-function endOfRun(): Promise<void> {
-  const ended = new Promise<void>((resolve, reject) => {
-    process.once('SIGINT', () => resolve())
-    process.once('SIGTERM', () => resolve())
-    process.once('uncaughtException', reject)
-  })
-  ended.catch(() => {}) // it may reject before anybody waits for it
-  return ended
 }
 
 function asJson(host: Host, mdev: Mdev): string {

@@ -18,6 +18,11 @@ export function mdevDirectory(root: string, uuid: string): string {
   return join(root, 'devices', uuid)
 }
 
+/** The control socket of the host that runs a parent. */
+export function hostSocket(root: string, parent: string): string {
+  return join(root, 'hosts', `${parent}.sock`)
+}
+
 /** The vfio-user socket in an mdev's directory. */
 export function mdevSocket(directory: string): string {
   return join(directory, 'cntrl')

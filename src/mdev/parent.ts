@@ -61,12 +61,14 @@ interface Borne {
   readonly gone: Promise<void>
 }
 
+export type ParentState = 'registered' | 'unregistering' | 'unregistered'
+
 export class Parent {
   readonly name: string
   readonly driver: Driver
   readonly #options: ParentOptions
   readonly #mdevs = new Map<string, Borne>()
-  #state: 'registered' | 'unregistering' | 'unregistered' = 'registered'
+  #state: ParentState = 'registered'
   #unregistration: Promise<void> | undefined
 
   constructor(options: ParentOptions) {
@@ -74,6 +76,10 @@ export class Parent {
     this.driver = options.driver
     this.#options = options
     announce(options.events, options.log, 'registered', this)
+  }
+
+  get state(): ParentState {
+    return this.#state
   }
 
   get mdevs(): readonly MdevDevice[] {

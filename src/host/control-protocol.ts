@@ -1,0 +1,112 @@
+/**
+ * What is spoken over a host's control socket: JSON-RPC 2.0, each message with a `Content-Length` header, as editors and
+ * their language servers do it.
+ *
+ * Refusals cross as errno: `error.code` is the number, `error.data.code` its name.
+ */
+import type { Socket } from 'node:net'
+import { type Static, type TSchema, Type } from 'typebox'
+import { Check, Errors } from 'typebox/value'
+import {
+  createMessageConnection,
+  ErrorCodes,
+  type MessageConnection,
+  ResponseError,
+  SocketMessageReader,
+  SocketMessageWriter,
+} from 'vscode-jsonrpc/node'
+import { type ErrnoCode, ErrnoError, errnoCode, errnoOf } from '../lib/errno.ts'
+import type { AttributeTexts } from '../mdev/attribute.ts'
+import type { MdevEvents } from '../mdev/events.ts'
+import type { ParentState } from '../mdev/parent.ts'
+import type { MdevSnapshot, ParentSnapshot, TypeSnapshot } from '../mdev/state.ts'
+
+/** Of this protocol. A host answers whoever knows its number; keys that one side does not know are ignored. */
+export const CONTROL_VERSION = 1
+
+const Attributes = Type.Unsafe<AttributeTexts>(
+  Type.Array(Type.Tuple([Type.String(), Type.String()])),
+)
+
+/** What each method takes. */
+export const CONTROL_METHODS = {
+  /** First; EPROTO where the host does not speak that version. */
+  hello: Type.Object({ version: Type.Integer() }),
+  create: Type.Object({ type: Type.String(), uuid: Type.String(), attributes: Attributes }),
+  remove: Type.Object({ uuid: Type.String(), force: Type.Boolean(), wait: Type.Boolean() }),
+  changeAttributes: Type.Object({ uuid: Type.String(), attributes: Attributes }),
+  /** Ends the host, once its mdevs have been removed. */
+  unregister: Type.Object({ force: Type.Boolean() }),
+}
+
+export type ControlMethod = keyof typeof CONTROL_METHODS
+export type ControlParams<M extends ControlMethod> = Static<(typeof CONTROL_METHODS)[M]>
+
+/** What each method comes back with. */
+export interface ControlResults {
+  hello: { readonly version: number; readonly pid: number; readonly parent: ParentSnapshot }
+  create: MdevSnapshot
+  remove: null
+  changeAttributes: MdevSnapshot
+  unregister: null
+}
+
+/** What has happened, told to everyone connected, and what it has changed. */
+export interface ControlEvent {
+  /** As in {@link MdevEvents}. */
+  readonly action: keyof MdevEvents
+  /** Where it is about one; what it was, when it has been removed. */
+  readonly mdev?: MdevSnapshot
+  readonly state: ParentState
+  /** With what is available of them now. */
+  readonly types: readonly TypeSnapshot[]
+}
+
+export const CONTROL_EVENT = 'event'
+/** Told to who has unregistered the parent: the host ends now. */
+export const CONTROL_END = 'end'
+
+/** A connection over `socket`, not listening yet. It ends with the socket. */
+export function connectionOver(socket: Socket): MessageConnection {
+  const reader = new SocketMessageReader(socket)
+  reader.partialMessageTimeout = 0 // its timer outlives the reader
+  const connection = createMessageConnection(reader, new SocketMessageWriter(socket))
+  connection.onError(() => socket.destroy()) // framing is lost
+  connection.onClose(() => connection.dispose()) // only this rejects what waits for an answer
+  return connection
+}
+
+/** Answers `method`, once what came with it has been checked: EINVAL says what is wrong with it. */
+export function answer<M extends ControlMethod>(
+  connection: MessageConnection,
+  method: M,
+  handler: (params: ControlParams<M>) => Promise<ControlResults[M]> | ControlResults[M],
+): void {
+  connection.onRequest(method, async (params: unknown): Promise<unknown> => {
+    try {
+      return await handler(checked(method, params))
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error)
+      const errno = errnoOf(error)
+      throw new ResponseError(errno, message, { code: errnoCode(errno) })
+    }
+  })
+}
+
+function checked<M extends ControlMethod>(method: M, params: unknown): ControlParams<M> {
+  const schema: TSchema = CONTROL_METHODS[method]
+  if (Check(schema, params)) return params as ControlParams<M>
+  const [fault] = Errors(schema, params)
+  throw new ErrnoError('EINVAL', `${method}${fault?.instancePath ?? ''}: ${fault?.message}`)
+}
+
+/** What a failed request throws here: the errno of the other side, or ECONNRESET where there is nobody any more. */
+export function refusalOf(error: unknown, what: string): ErrnoError {
+  if (error instanceof ResponseError) {
+    const { code } = (error.data ?? {}) as { code?: ErrnoCode }
+    if (code !== undefined) return new ErrnoError(code, error.message)
+    if (error.code !== ErrorCodes.PendingResponseRejected)
+      return new ErrnoError('EPROTO', `${what}: ${error.message}`)
+  }
+  return new ErrnoError('ECONNRESET', `${what}: the host has gone`, { cause: error })
+}

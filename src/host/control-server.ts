@@ -1,0 +1,173 @@
+/** The host's end of its control socket: answers whoever manages it, and tells them what happens. */
+import { rmSync } from 'node:fs'
+import { createServer, type Server, type Socket } from 'node:net'
+import type { MessageConnection } from 'vscode-jsonrpc/node'
+import { ErrnoError } from '../lib/errno.ts'
+import type { Logger } from '../lib/log.ts'
+import type { MdevEvents } from '../mdev/events.ts'
+import { MdevDevice } from '../mdev/mdev.ts'
+import type { Parent } from '../mdev/parent.ts'
+import {
+  type MdevSnapshot,
+  type ParentSnapshot,
+  snapshotOfMdev,
+  snapshotOfParent,
+  snapshotOfTypes,
+} from '../mdev/state.ts'
+import { isAnswered, listenUnix } from '../os/unix-socket.ts'
+import {
+  answer,
+  connectionOver,
+  CONTROL_END,
+  CONTROL_EVENT,
+  CONTROL_VERSION,
+  type ControlEvent,
+} from './control-protocol.ts'
+import type { Host } from './host.ts'
+
+/** Longest that a driver may take to build a device before the creation is given up. */
+const CREATE_TIMEOUT_MS = 30_000
+
+const TOLD = [
+  'registered',
+  'unregistered',
+  'add',
+  'bind',
+  'unbind',
+  'remove',
+  'change',
+  'attach',
+  'detach',
+] as const satisfies readonly (keyof MdevEvents)[]
+
+export interface ControlServerOptions {
+  readonly host: Host
+  /** Where to listen; removed at the end. */
+  readonly path: string
+  readonly log: Logger
+  /** Called once the parent has been unregistered at somebody's request. */
+  readonly onUnregistered: () => void
+  readonly createTimeoutMs?: number
+}
+
+export class ControlServer {
+  readonly #options: ControlServerOptions
+  readonly #server: Server
+  readonly #sockets = new Set<Socket>()
+  /** Those that have said hello. */
+  readonly #listeners = new Map<Socket, MessageConnection>()
+  readonly #untell: (() => void)[] = []
+
+  /** @throws EADDRINUSE somebody listens there · EACCES, ENAMETOOLONG, ENOENT it cannot listen there */
+  constructor(options: ControlServerOptions) {
+    this.#options = options
+    if (!isAnswered(options.path)) rmSync(options.path, { force: true }) // left by one that was killed
+    const fd = listenUnix(options.path, 0o600)
+    this.#server = createServer((socket) => this.#serve(socket))
+    this.#server.on('error', (error) => options.log.error('control socket', error))
+    this.#server.listen({ fd })
+    const { events } = options.host
+    for (const action of TOLD) {
+      const tell = (subject: MdevDevice | Parent) =>
+        this.#tell(action, subject instanceof MdevDevice ? subject : undefined)
+      events.on(action, tell)
+      this.#untell.push(() => events.off(action, tell))
+    }
+  }
+
+  /** Hangs up on everyone, and removes the socket. Idempotent. */
+  close(): void {
+    for (const untell of this.#untell.splice(0)) untell()
+    this.#server.close()
+    for (const socket of this.#sockets) socket.destroySoon()
+    rmSync(this.#options.path, { force: true })
+  }
+
+  #serve(socket: Socket): void {
+    const connection = connectionOver(socket)
+    const { host } = this.#options
+    this.#sockets.add(socket)
+    socket.on('close', () => {
+      this.#sockets.delete(socket)
+      this.#listeners.delete(socket)
+    })
+    answer(connection, 'hello', ({ version }) => {
+      if (version !== CONTROL_VERSION)
+        throw new ErrnoError('EPROTO', `control protocol ${version}: ours is ${CONTROL_VERSION}`)
+      this.#listeners.set(socket, connection)
+      return { version: CONTROL_VERSION, pid: process.pid, parent: this.#snapshot() }
+    })
+    answer(connection, 'create', async ({ type, uuid, attributes }) =>
+      this.#show(await this.#create(type, uuid, attributes)),
+    )
+    answer(connection, 'remove', async ({ uuid, force, wait }) => {
+      await host.parent.remove(uuid, { force, wait })
+      return null
+    })
+    answer(connection, 'changeAttributes', async ({ uuid, attributes }) => {
+      const mdev = host.parent.mdev(uuid)
+      await mdev.changeAttributes(attributes)
+      return this.#show(mdev)
+    })
+    answer(connection, 'unregister', async ({ force }) => {
+      await host.parent.unregister({ force })
+      setImmediate(() => void this.#endAfterAnswer(connection))
+      return null
+    })
+    connection.listen()
+  }
+
+  /** Messages go out one after the other: once another one has, the answer before it has too. */
+  async #endAfterAnswer(connection: MessageConnection): Promise<void> {
+    await connection.sendNotification(CONTROL_END).catch(() => {}) // it has gone, which is as good
+    this.#options.onUnregistered()
+  }
+
+  /** @throws ETIMEDOUT the driver is still building it; it is undone when that ends */
+  async #create(...[type, uuid, attributes]: Parameters<Host['create']>): Promise<MdevDevice> {
+    const { host, log, createTimeoutMs = CREATE_TIMEOUT_MS } = this.#options
+    const creation = host.create(type, uuid, attributes)
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => {
+        const seconds = createTimeoutMs / 1000
+        reject(new ErrnoError('ETIMEDOUT', `mdev ${uuid}: not built after ${seconds} s`))
+        creation
+          .then(
+            (mdev) => host.parent.remove(mdev.uuid, { force: true }),
+            (error: unknown) => log.debug(`mdev ${uuid}: ${String(error)}`),
+          )
+          .catch((error: unknown) => log.error(`mdev ${uuid}: removing what came late`, error))
+      }, createTimeoutMs)
+    })
+    try {
+      return await Promise.race([creation, late])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  #tell(action: keyof MdevEvents, mdev: MdevDevice | undefined): void {
+    if (this.#listeners.size === 0) return
+    const { parent } = this.#options.host
+    const event: ControlEvent = {
+      action,
+      ...(mdev === undefined ? {} : { mdev: this.#show(mdev) }),
+      state: parent.state,
+      types: snapshotOfTypes(parent),
+    }
+    for (const connection of this.#listeners.values()) {
+      connection.sendNotification(CONTROL_EVENT, event).catch(() => {}) // it has gone
+    }
+  }
+
+  #snapshot(): ParentSnapshot {
+    const { host } = this.#options
+    return snapshotOfParent(host.parent, (mdev) => host.socketOf(mdev))
+  }
+
+  #show(mdev: MdevDevice): MdevSnapshot {
+    const { host } = this.#options
+    return snapshotOfMdev(mdev, host.parent.name, host.socketOf(mdev))
+  }
+}
