@@ -23,6 +23,11 @@ export function hostSocket(root: string, parent: string): string {
   return join(root, 'hosts', `${parent}.sock`)
 }
 
+/** What a host that the daemon has started says. */
+export function hostLog(root: string, parent: string): string {
+  return join(root, 'hosts', `${parent}.log`)
+}
+
 /** The vfio-user socket in an mdev's directory. */
 export function mdevSocket(directory: string): string {
   return join(directory, 'cntrl')

@@ -1,0 +1,142 @@
+/** Sees to it that a parent has its host: starts one where there is none, and waits longer each time that goes wrong. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { hostLog } from '../host/paths.ts'
+import { BackOff, type BackOffOptions } from '../lib/back-off.ts'
+import type { Logger } from '../lib/log.ts'
+import type { Hosts } from './hosts.ts'
+
+const PROGRAM = fileURLToPath(new URL('../../../bin/mdevkit.js', import.meta.url))
+
+const BACK_OFF = { firstMs: 500, longestMs: 60_000 }
+/** A host that was there for so long is no failure when it ends. */
+const STABLE_MS = 30_000
+/** How long a host may take until it can be managed: its driver may open something first. */
+const START_MS = 30_000
+
+export interface SupervisorOptions {
+  /** The parent's name. */
+  readonly parent: string
+  /** A shipped driver's name, or a module's path. */
+  readonly driver: string
+  /** The run-time root. */
+  readonly root: string
+  /** Where hosts turn up. */
+  readonly hosts: Hosts
+  readonly log: Logger
+  readonly backOff?: BackOffOptions
+  readonly startMs?: number
+}
+
+/**
+ * - `stopped`: nobody wants it. - `starting`: a process was made, and cannot be managed yet. - `up`: it can.
+ * - `waiting`: it could not be started, or has ended; `why` says so, and it is tried again soon.
+ */
+export type Supervised =
+  | { readonly state: 'stopped' | 'starting' }
+  | { readonly state: 'up'; readonly pid: number }
+  | { readonly state: 'waiting'; readonly why: string; readonly waitMs: number }
+
+export class Supervisor {
+  readonly #options: SupervisorOptions
+  readonly #backOff: BackOff
+  #now: Supervised = { state: 'stopped' }
+  #child: ChildProcess | undefined
+  #timer: NodeJS.Timeout | undefined
+  #upSince = 0
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options
+    this.#backOff = new BackOff(options.backOff ?? BACK_OFF)
+  }
+
+  /** How it stands. */
+  get now(): Supervised {
+    return this.#now
+  }
+
+  /** From now on the parent is to have a host; one that is there already is taken as it is. Idempotent. */
+  start(): void {
+    if (this.#now.state !== 'stopped') return
+    const { hosts } = this.#options
+    hosts.on('up', this.#onUp)
+    hosts.on('down', this.#onDown)
+    if (hosts.find(this.#options.parent) === undefined) this.#spawn()
+    else this.#onUp()
+  }
+
+  /** Lets it be: a host that is there lives on, and no other is started. Idempotent. */
+  stop(): void {
+    const { hosts } = this.#options
+    hosts.off('up', this.#onUp)
+    hosts.off('down', this.#onDown)
+    clearTimeout(this.#timer)
+    this.#forgetChild()
+    this.#now = { state: 'stopped' }
+  }
+
+  readonly #onUp = (): void => {
+    const { parent, hosts, log } = this.#options
+    const host = hosts.find(parent)
+    if (host === undefined || this.#now.state === 'up') return
+    clearTimeout(this.#timer)
+    this.#now = { state: 'up', pid: host.pid }
+    this.#upSince = performance.now()
+    log.info(`parent ${parent}: its host is pid ${host.pid}`)
+  }
+
+  readonly #onDown = (parent: string): void => {
+    if (parent !== this.#options.parent || this.#now.state !== 'up') return
+    if (performance.now() - this.#upSince >= STABLE_MS) this.#backOff.succeeded()
+    this.#failed('its host has gone')
+  }
+
+  #spawn(): void {
+    const { parent, driver, root, startMs = START_MS } = this.#options
+    this.#now = { state: 'starting' }
+    const stderr = openSync(hostLog(root, parent), 'w', 0o600)
+    try {
+      const child = spawn(process.execPath, [PROGRAM, 'host', driver, '--name', parent], {
+        // A session of its own, and no pipe to us: our end, and Ctrl-C, must not reach the devices of guests.
+        detached: true,
+        env: { ...process.env, MDEVKIT_ROOT: root },
+        stdio: ['ignore', 'ignore', stderr],
+      })
+      child.once('error', (error) => this.#failed(error.message))
+      child.once('exit', (code, signal) => {
+        if (this.#now.state === 'starting') this.#failed(this.#lastWords(signal ?? code))
+      })
+      child.unref()
+      this.#child = child
+    } finally {
+      closeSync(stderr)
+    }
+    this.#timer = setTimeout(() => {
+      this.#child?.kill('SIGKILL')
+      this.#failed(`its host has not come up in ${startMs / 1000} s`)
+    }, startMs).unref()
+  }
+
+  #failed(why: string): void {
+    const { parent, log } = this.#options
+    clearTimeout(this.#timer)
+    this.#forgetChild()
+    const waitMs = this.#backOff.failed()
+    this.#now = { state: 'waiting', why, waitMs }
+    log.warn(`parent ${parent}: ${why}; tried again in ${(waitMs / 1000).toFixed(1)} s`)
+    this.#timer = setTimeout(() => this.#spawn(), waitMs).unref()
+  }
+
+  /** Why a host ended that never came up: what it said last. */
+  #lastWords(how: string | number | null): string {
+    const { root, parent } = this.#options
+    const said = readFileSync(hostLog(root, parent), 'utf8').trim().split('\n').at(-1)
+    return said === undefined || said === '' ? `its host ended with ${how}` : said
+  }
+
+  #forgetChild(): void {
+    this.#child?.removeAllListeners()
+    this.#child = undefined
+  }
+}

@@ -1,0 +1,123 @@
+/** Supervision of hosts: real processes that come, are found, end and are started again. */
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { test } from 'node:test'
+import { Hosts } from '../../src/daemon/hosts.ts'
+import { type Supervised, Supervisor } from '../../src/daemon/supervisor.ts'
+import type { ControlClient } from '../../src/host/control-client.ts'
+import { createLogger, silentLogger } from '../../src/lib/log.ts'
+import { Scratch } from '../support/scratch.ts'
+
+const UUID = '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001'
+
+/** Ends what it has started, and waits until it has gone. */
+class Bench implements AsyncDisposable {
+  readonly scratch = new Scratch()
+  readonly root = `${this.scratch.path}/root`
+  readonly hosts: Hosts
+  readonly logged: string[] = []
+  readonly #supervisors: Supervisor[] = []
+
+  constructor() {
+    this.hosts = new Hosts(this.root, silentLogger)
+  }
+
+  supervisor(driver: string, options: { hosts?: Hosts; startMs?: number } = {}): Supervisor {
+    const supervisor = new Supervisor({
+      parent: 'serial',
+      driver,
+      root: this.root,
+      hosts: this.hosts,
+      log: createLogger('info', (line) => this.logged.push(line)),
+      backOff: { firstMs: 10, longestMs: 50 },
+      ...options,
+    })
+    this.#supervisors.push(supervisor)
+    return supervisor
+  }
+
+  /** The next host that comes up. */
+  async up(hosts = this.hosts): Promise<ControlClient> {
+    const [host] = (await once(hosts, 'up')) as [ControlClient]
+    return host
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const supervisor of this.#supervisors) supervisor.stop()
+    for (const host of this.hosts.all) {
+      const gone = once(host, 'close')
+      await host.unregister({ force: true })
+      await gone
+    }
+    this.hosts.close()
+    this.scratch[Symbol.dispose]()
+  }
+}
+
+test('Supervisor starts a host, and starts it again when it is killed', async () => {
+  await using bench = new Bench()
+  const supervisor = bench.supervisor('mtty')
+  const up = bench.up()
+  supervisor.start()
+  supervisor.start()
+  assert.equal(supervisor.now.state, 'starting')
+  const first = await up
+  assert.deepEqual(supervisor.now, { state: 'up', pid: first.pid })
+  await first.create('mtty-1', UUID, [['ports', 'loopback']])
+  const again = bench.up()
+  process.kill(first.pid, 'SIGKILL')
+  const second = await again
+  assert.notEqual(second.pid, first.pid)
+  assert.deepEqual(second.parent.mdevs, []) // who wants them back creates them
+  assert.match(bench.logged.join('\n'), /parent serial: its host has gone; tried again in 0.0 s/)
+})
+
+test('Supervisor takes a host that is there already as it is, mdevs included', async () => {
+  await using bench = new Bench()
+  const first = bench.supervisor('mtty')
+  const up = bench.up()
+  first.start()
+  const host = await up
+  await host.create('mtty-1', UUID, [['ports', 'loopback']])
+  first.stop() // as when the daemon ends
+  const later = new Hosts(bench.root, silentLogger)
+  const found = await bench.up(later)
+  const second = bench.supervisor('mtty', { hosts: later })
+  second.start()
+  assert.deepEqual(second.now, { state: 'up', pid: host.pid })
+  assert.deepEqual(
+    found.parent.mdevs.map(({ uuid, state }) => [uuid, state]),
+    [[UUID, 'active']],
+  )
+  second.stop()
+  later.close()
+})
+
+for (const [title, source, why] of [
+  ['throws when it is imported', 'throw new Error("no such card")', /no such card/],
+  ['is no driver', 'export const nothing = 1', /./],
+  [
+    'never ends its import',
+    'await new Promise(() => setInterval(() => {}, 1000))',
+    /has not come up in 0.5 s/,
+  ],
+] as const) {
+  test(`Supervisor says why where a driver ${title}, and tries again`, async () => {
+    await using bench = new Bench()
+    const driver = bench.scratch.write('driver.mjs', source)
+    const supervisor = bench.supervisor(driver, {
+      startMs: title.startsWith('never') ? 500 : 20_000,
+    })
+    supervisor.start()
+    const waiting = await waitFor(supervisor, 'waiting')
+    assert.match(waiting.state === 'waiting' ? waiting.why : '', why)
+    await waitFor(supervisor, 'starting')
+    await waitFor(supervisor, 'waiting')
+  })
+}
+
+/** Resolves once it is in `state`. */
+async function waitFor(supervisor: Supervisor, state: Supervised['state']): Promise<Supervised> {
+  while (supervisor.now.state !== state) await new Promise((resolve) => setTimeout(resolve, 5))
+  return supervisor.now
+}
