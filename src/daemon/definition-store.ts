@@ -69,6 +69,26 @@ export class DefinitionStore {
     return { mdevs: mdevs.toSorted(byParentAndUuid), faults }
   }
 
+  /** The definitions of a UUID: that of one parent, or those of all. @throws EINVAL, ELOOP, EFBIG one is no definition */
+  find(uuid: string, parent?: string): readonly DefinedMdev[] {
+    const parents =
+      parent === undefined
+        ? entriesOf(this.#directory)
+            .filter((entry) => entry.isDirectory())
+            .map(({ name }) => name)
+            .toSorted()
+        : [parent]
+    return parents.flatMap((name) => {
+      const key = { parent: name, uuid: parseUuid(uuid) }
+      try {
+        return [{ parent: key.parent, uuid: key.uuid, definition: this.#parse(this.#path(key)) }]
+      } catch (error) {
+        if (isMissing(error)) return []
+        throw error
+      }
+    })
+  }
+
   /** @throws ENOENT it is not defined there · EINVAL, ELOOP, EFBIG its file is no definition */
   read(key: DefinitionKey): Definition {
     try {
@@ -137,7 +157,8 @@ function uuidOfFile(name: string): string {
   return uuid
 }
 
-function byParentAndUuid(a: DefinitionKey, b: DefinitionKey): number {
+/** The order in which mdevs are listed. */
+export function byParentAndUuid(a: DefinitionKey, b: DefinitionKey): number {
   return compare(a.parent, b.parent) || compare(a.uuid, b.uuid)
 }
 

@@ -70,6 +70,11 @@ export class ControlClient extends EventEmitter<ControlClientEvents> {
     return { ...this.#parent, mdevs: [...this.#mdevs.values()] }
   }
 
+  /** Whether it bears an mdev, in whatever state. */
+  bears(uuid: string): boolean {
+    return this.#mdevs.has(uuid)
+  }
+
   /** Of the host. */
   get pid(): number {
     return this.#pid

@@ -1,0 +1,182 @@
+/** All mediated devices of a machine: what its hosts bear, what is defined, and what can be done about both. */
+import { EventEmitter } from 'node:events'
+import type { ControlClient } from '../host/control-client.ts'
+import { ErrnoError } from '../lib/errno.ts'
+import { freshUuid, parseUuid } from '../lib/uuid.ts'
+import type { AttributeTexts } from '../mdev/attribute.ts'
+import type { Definition } from '../mdev/definition.ts'
+import type { MdevSnapshot, ParentSnapshot } from '../mdev/state.ts'
+import {
+  byParentAndUuid,
+  type DefinedMdev,
+  type DefinitionFault,
+  type DefinitionKey,
+  type DefinitionStore,
+} from './definition-store.ts'
+import type { Hosts } from './hosts.ts'
+
+/** A parent, and the process that runs it. */
+export interface ParentView extends ParentSnapshot {
+  readonly pid: number
+}
+
+/** One UUID on one parent: active, defined, or both. */
+export interface MdevView extends DefinitionKey {
+  readonly active?: MdevSnapshot
+  readonly definition?: Definition
+}
+
+/** What is to be started: a definition, named by its UUID, or an mdev without one. */
+export interface StartRequest {
+  readonly uuid?: string
+  readonly parent?: string
+  readonly type?: string
+  /** Instead of the definition's. */
+  readonly attributes?: AttributeTexts
+}
+
+/** - `defined`, `undefined`: a definition was written, or is no more. */
+interface MachineEvents {
+  defined: [mdev: DefinedMdev]
+  undefined: [key: DefinitionKey]
+}
+
+export class Machine extends EventEmitter<MachineEvents> {
+  readonly #hosts: Hosts
+  readonly #definitions: DefinitionStore
+
+  constructor(hosts: Hosts, definitions: DefinitionStore) {
+    super()
+    this.#hosts = hosts
+    this.#definitions = definitions
+  }
+
+  get parents(): readonly ParentView[] {
+    return this.#hosts.all
+      .map(({ parent, pid }) => ({ ...parent, pid }))
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+  }
+
+  /** Everything active or defined, by parent and UUID; and the files that should be definitions and are none. */
+  list(): { readonly mdevs: readonly MdevView[]; readonly faults: readonly DefinitionFault[] } {
+    const { mdevs: defined, faults } = this.#definitions.list()
+    const views = new Map<string, MdevView>()
+    for (const { parent, uuid, definition } of defined) {
+      views.set(`${parent}/${uuid}`, { parent, uuid, definition })
+    }
+    for (const { mdevs } of this.parents) {
+      for (const active of mdevs) {
+        const { parent, uuid } = active
+        const key = `${parent}/${uuid}`
+        views.set(key, { ...(views.get(key) ?? { parent, uuid }), active })
+      }
+    }
+    return { mdevs: [...views.values()].toSorted(byParentAndUuid), faults }
+  }
+
+  /**
+   * Defines an mdev; neither its parent nor its type needs to be there.
+   *
+   * @param options `replace` writes over what is defined there
+   * @throws EEXIST it is defined on that parent already · EINVAL no uuid, no parent's name · ENOSPC, EACCES, EROFS
+   */
+  define(key: DefinitionKey, definition: Definition, { replace = false } = {}): DefinedMdev {
+    const mdev = { parent: key.parent, uuid: parseUuid(key.uuid), definition }
+    this.#definitions.write(mdev, definition, { replace })
+    this.emit('defined', mdev)
+    return mdev
+  }
+
+  /**
+   * Takes the definitions of a UUID back, that of one parent or all; an mdev that is active lives on.
+   *
+   * @throws ENOENT none is there
+   */
+  undefine(uuid: string, parent?: string): void {
+    const keys = this.#definitions.find(uuid, parent)
+    if (keys.length === 0) throw new ErrnoError('ENOENT', `mdev ${uuid}: not defined`)
+    for (const key of keys) {
+      this.#definitions.remove(key)
+      this.emit('undefined', { parent: key.parent, uuid: key.uuid })
+    }
+  }
+
+  /**
+   * Makes an mdev active.
+   *
+   * @throws EEXIST it is active already, or defined there with another type · ENOENT no such parent · EINVAL too little is
+   *         said, or it is defined under several parents · what creating it throws
+   */
+  async start(request: StartRequest): Promise<MdevSnapshot> {
+    const uuid = request.uuid === undefined ? freshUuid() : parseUuid(request.uuid)
+    const { parent, type, attributes } = this.#wanted(uuid, request)
+    const active = this.#activeOn(uuid)
+    if (active !== undefined)
+      throw new ErrnoError('EEXIST', `mdev ${uuid}: active on parent ${active.parent.name}`)
+    return this.#host(parent).create(type, uuid, attributes)
+  }
+
+  /** @throws ENOENT it is not active · as Parent.remove */
+  async stop(uuid: string, options: { force?: boolean; wait?: boolean } = {}): Promise<void> {
+    await this.#bearer(uuid).remove(parseUuid(uuid), options)
+  }
+
+  /** Changes settings of an active mdev. @throws ENOENT it is not active · as MdevDevice.changeAttributes */
+  async change(uuid: string, attributes: AttributeTexts): Promise<MdevSnapshot> {
+    return this.#bearer(uuid).changeAttributes(parseUuid(uuid), attributes)
+  }
+
+  /** Where, as what, and with which settings a UUID is to be started. */
+  #wanted(
+    uuid: string,
+    request: StartRequest,
+  ): { parent: string; type: string; attributes: AttributeTexts } {
+    const { parent, type, attributes } = request
+    const defined = this.#definitions.find(uuid, parent)
+    const [only, ...more] = defined
+    if (more.length > 0) {
+      const parents = defined.map((each) => each.parent).join(', ')
+      throw new ErrnoError('EINVAL', `mdev ${uuid}: defined on ${parents}: say which parent`)
+    }
+    if (only === undefined) {
+      if (parent === undefined || type === undefined) {
+        const missing = parent === undefined ? 'parent' : 'type'
+        throw new ErrnoError('EINVAL', `mdev ${uuid}: not defined, so it needs a ${missing}`)
+      }
+      return { parent, type, attributes: attributes ?? [] }
+    }
+    const { definition } = only
+    if (type !== undefined && type !== definition.type) {
+      throw new ErrnoError(
+        'EEXIST',
+        `mdev ${uuid}: defined on parent ${only.parent} with type ${definition.type}`,
+      )
+    }
+    return {
+      parent: only.parent,
+      type: definition.type,
+      attributes: attributes ?? definition.attributes,
+    }
+  }
+
+  #activeOn(uuid: string): ControlClient | undefined {
+    return this.#hosts.all.find((host) => host.bears(uuid))
+  }
+
+  /** @throws ENOENT */
+  #bearer(uuid: string): ControlClient {
+    const host = this.#activeOn(parseUuid(uuid))
+    if (host === undefined) throw new ErrnoError('ENOENT', `mdev ${uuid}: not active`)
+    return host
+  }
+
+  /** @throws ENOENT */
+  #host(parent: string): ControlClient {
+    const host = this.#hosts.find(parent)
+    if (host !== undefined) return host
+    const others = this.#hosts.all.map((each) => each.parent.name)
+    const alike = others.find((name) => name.toLowerCase() === parent.toLowerCase())
+    const hint = alike === undefined ? '' : `; did you mean ${alike}?`
+    throw new ErrnoError('ENOENT', `parent ${parent}: no host runs it${hint}`)
+  }
+}
