@@ -7,7 +7,7 @@
  * | 0x04 | ADDRESS_HIGH | high half |
  * | 0x08 | LENGTH | how many; writing it starts the device |
  * | 0x0c | SUM | of the bytes, modulo 2^32 |
- * | 0x10 | STATUS | 0 idle, 1 done, 2 the memory could not be read |
+ * | 0x10 | STATUS | 0 idle or at work, 1 done, 2 the memory could not be read |
  *
  * When it is done it sends MSI-X vector 0.
  */
@@ -64,6 +64,7 @@ class ChecksumEngine implements Registers {
   /** Guest memory may have to be asked for, so the device can be reset, or started anew, before this ends. */
   async #run(length: number): Promise<void> {
     const run = (this.#current = Symbol('run'))
+    this.#registers[STATUS / 4] = 0
     const bytes = new Uint8Array(Math.min(length, MAX_LENGTH))
     const status = await this.#fetch(bytes)
     if (run !== this.#current) return

@@ -13,6 +13,12 @@ import type { Message } from './frame.ts'
 
 const HEADER = wire.VfioUserHeader.size
 const ACCESS = wire.VfioUserDmaAccess.size
+/**
+ * Most data bytes of one read. QEMU 11.1 sends an answer with one `sendmsg` that does not wait, and takes it for sent whole
+ * when the socket took a part of it. A socket takes all or nothing of a message that fits one of its buffers: 36,544 bytes
+ * with the headers (Linux, net/unix/af_unix.c, unix_stream_sendmsg).
+ */
+const MAX_READ = 32 * 1024
 /** Most requests under way; more wait for their turn. */
 const MAX_OUTSTANDING = 64
 /** How long an answer may take; QEMU's main loop can be busy for seconds. */
@@ -109,7 +115,8 @@ export class ClientRequests implements RemoteMemory {
   }
 
   async #transfer(command: number, iova: number, bytes: Uint8Array): Promise<void> {
-    const step = this.#options.maxTransfer()
+    const most = this.#options.maxTransfer()
+    const step = command === wire.VFIO_USER_DMA_READ ? Math.min(most, MAX_READ) : most
     if (step <= 0) throw new ErrnoError('EOPNOTSUPP', 'dma by message: the client takes none')
     const parts: Promise<void>[] = []
     for (let done = 0; done < bytes.length; done += step) {

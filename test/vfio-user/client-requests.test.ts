@@ -111,6 +111,21 @@ test('a transfer is cut to the negotiated size, and its parts may be answered in
   assert.deepEqual([...target], [1, 1, 1, 1, 2, 2, 2, 2, 3, 3])
 })
 
+test('a read is cut to what QEMU can answer in one piece; a write is not', async () => {
+  const peer = new Peer({ maxTransfer: 2 ** 20 })
+  const reading = peer.requests.read(0, new Uint8Array(2 * 32_768 + 1))
+  const writing = peer.requests.write(0, new Uint8Array(2 ** 20))
+  assert.deepEqual(peer.asked, [
+    [DMA_READ, 0, 32_768],
+    [DMA_READ, 32_768, 32_768],
+    [DMA_READ, 65_536, 1],
+    [DMA_WRITE, 0, 2 ** 20],
+  ])
+  peer.requests.close()
+  await assert.rejects(reading, { code: 'ECONNRESET' })
+  await assert.rejects(writing, { code: 'ECONNRESET' })
+})
+
 test('at most 64 requests are under way; the others follow as answers come', async () => {
   const peer = new Peer({ maxTransfer: 1 })
   const done = peer.requests.read(0, new Uint8Array(100))
