@@ -11,6 +11,8 @@ export interface Machine {
   /** `q35` by default; options may follow. */
   readonly machine?: string | undefined
   readonly cpus?: number | undefined
+  /** Whether there is an IOMMU, Intel's, that the guest's kernel puts the devices behind; by default there is none. */
+  readonly iommu?: boolean | undefined
   /** Added to the kernel's command line, where a later word overrides an earlier one. */
   readonly extraKernelArgs?: readonly string[] | undefined
   /** Whether QEMU ends when the guest resets; by default it boots again. */
@@ -36,8 +38,16 @@ const KERNEL_ARGUMENTS = [
   'cryptomgr.notests',
 ]
 
+/** The guest is to tell of maps too, not only of unmaps: that is how a vfio-user server hears of them. */
+const IOMMU = 'intel-iommu,intremap=on,caching-mode=on'
+
 export function qemuArguments(files: MachineFiles, machine: Machine): string[] {
-  const { memoryMiB = 256, sharedMemory = true, cpus = 1, devices = [] } = machine
+  const { memoryMiB = 256, sharedMemory = true, cpus = 1, iommu = false, devices = [] } = machine
+  const kernelArguments = [
+    ...KERNEL_ARGUMENTS,
+    ...(iommu ? ['intel_iommu=on'] : []),
+    ...(machine.extraKernelArgs ?? []),
+  ]
   const type = machine.machine ?? 'q35'
   const groups = [
     ['-nodefaults', '-no-user-config', '-display', 'none'],
@@ -45,11 +55,12 @@ export function qemuArguments(files: MachineFiles, machine: Machine): string[] {
     sharedMemory ? ['-object', `memory-backend-memfd,id=mem,size=${memoryMiB}M,share=on`] : [],
     ['-machine', sharedMemory ? `${type},memory-backend=mem` : type],
     ['-kernel', files.kernel, '-initrd', files.initramfs],
-    ['-append', [...KERNEL_ARGUMENTS, ...(machine.extraKernelArgs ?? [])].join(' ')],
+    ['-append', kernelArguments.join(' ')],
     // signal=off: a Ctrl-C on a terminal goes to the guest
     ['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
     ['-qmp', `unix:${files.qmp},server=on,wait=off`],
     machine.noReboot ? ['-no-reboot'] : [],
+    iommu ? ['-device', IOMMU] : [], // before the devices that are behind it
     devices.flat(),
   ]
   return groups.flat()

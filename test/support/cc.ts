@@ -1,18 +1,16 @@
-/** Asks the C compiler, which has read the kernel's headers. */
+/** The C compiler: programs for a guest, and questions to somebody who has read the kernel's headers. */
 import { execFileSync } from 'node:child_process'
 import { Scratch } from './scratch.ts'
 
 /**
- * Compiles and runs a C program, and returns what it printed.
+ * Compiles a C file into a program.
  *
+ * @param options of the compiler, besides
  * @throws when there is no compiler or no headers, saying what to install; when it refuses, with what it said
  */
-export function runC(source: string): string {
-  using scratch = new Scratch()
-  const file = scratch.write('program.c', source)
-  const program = `${scratch.path}/program`
+export function compileC(source: string, program: string, options: readonly string[] = []): void {
   try {
-    execFileSync('cc', ['-D_GNU_SOURCE', '-o', program, file], {
+    execFileSync('cc', ['-D_GNU_SOURCE', ...options, '-o', program, source], {
       encoding: 'utf8',
       stdio: ['ignore', 'ignore', 'pipe'],
       env: { ...process.env, LC_ALL: 'C' },
@@ -20,6 +18,13 @@ export function runC(source: string): string {
   } catch (error) {
     throw new Error(refusal(error as { code?: string; stderr?: string }), { cause: error })
   }
+}
+
+/** Compiles and runs a C program, and returns what it printed. @throws as {@link compileC} */
+export function runC(source: string): string {
+  using scratch = new Scratch()
+  const program = `${scratch.path}/program`
+  compileC(scratch.write('program.c', source), program)
   return execFileSync(program, { encoding: 'utf8' })
 }
 

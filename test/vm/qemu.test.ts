@@ -44,3 +44,15 @@ test('qemuArguments() shares the memory and puts devices last', () => {
   assert.equal(own[own.indexOf('-machine') + 1], 'pc')
   assert.equal(own.at(-1), '-S')
 })
+
+test('qemuArguments() puts an IOMMU before the devices that are behind it, and tells the kernel', () => {
+  const files = { kernel: '/k', initramfs: '/i', qmp: '/q' }
+  const argv = qemuArguments(files, {
+    iommu: true,
+    devices: ['-device', 'a'],
+    extraKernelArgs: ['b'],
+  })
+  assert.match(argv.join(' '), /-device intel-iommu,\S*caching-mode=on -device a$/)
+  assert.match(argv[argv.indexOf('-append') + 1]!, / intel_iommu=on b$/)
+  assert.doesNotMatch(qemuArguments(files, {}).join(' '), /iommu/)
+})
