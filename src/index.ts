@@ -27,6 +27,8 @@ export type {
 } from './device/registers.ts'
 export type { DeviceState } from './device/device-state.ts'
 export type { Dma } from './device/dma.ts'
+export type { DmaRange } from './iommu/map-entry.ts'
+export type { Segment } from './iommu/segments.ts'
 export type { DoorbellInfo } from './device/doorbell.ts'
 export type { SharedMemory } from './device/shared-memory.ts'
 export { ByteFifo } from './lib/byte-fifo.ts'

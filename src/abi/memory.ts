@@ -19,6 +19,8 @@ export const F_GET_SEALS = 1034
 export const F_SEAL_SEAL = 0x1
 export const F_SEAL_SHRINK = 0x2
 export const F_SEAL_GROW = 0x4
+export const F_SEAL_WRITE = 0x8
+export const F_SEAL_FUTURE_WRITE = 0x10
 
 export const SEEK_DATA = 3
 export const SEEK_HOLE = 4

@@ -1,68 +1,51 @@
-/** The container: one client's DMA address space, an ordered map of IOVA ranges. */
-import { Arena, PAGE_SIZE } from '../os/arena.ts'
-import { closeFd } from '../os/fd.ts'
+/** The container: one client's DMA address space, which it maps and unmaps range by range. */
 import { allOf } from '../lib/all-of.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import { Unwind } from '../lib/unwind.ts'
+import { Arena, PAGE_SIZE } from '../os/arena.ts'
+import { closeFd } from '../os/fd.ts'
+import { type ClientFile, fileIdentity } from './client-file.ts'
 import { bitmapSize, checkLogPageSize, DirtyLog, logIsOff } from './dirty-log.ts'
-import {
-  type Done,
-  fileIdentity,
-  type Memory,
-  MessageMemory,
-  openMemory,
-  type RemoteMemory,
-} from './memory.ts'
+import { GuestMemory } from './guest-memory.ts'
+import { type DmaMap, MapEntry, type MapSupport } from './map-entry.ts'
+import { MapTable } from './map-table.ts'
+import type { Done, RemoteMemory } from './memory.ts'
 
 /** Most bytes of one map, as libvfio-user has it. */
 const MAX_MAP_SIZE = 8 * 2 ** 40
-/** Most maps that keep their fd, so that no client uses up the fds of the process. */
-const MAX_KEPT_FDS = 256
+/** Most files of one client, each of which keeps an fd, so that no client uses up the fds of the process. */
+const MAX_FILES = 256
 
-/** What a client maps. */
-export interface DmaMap {
-  /** Bytes, page aligned, like `size`. */
-  readonly iova: number
-  readonly size: number
-  /** Whether the device may read from it. */
-  readonly readable: boolean
-  /** Whether the device may write to it. */
-  readonly writable: boolean
-  /** What backs it: an fd, owned by the container from the call on, and where the range lies in it. */
-  readonly file?: { readonly fd: number; readonly offset: number }
-}
-
-interface Entry extends DmaMap {
-  readonly end: number
-  readonly memory: Memory
-  /** Of the file that backs it. */
-  readonly identity: string | undefined
+export interface ContainerOptions {
+  /** Most maps at a time. */
+  readonly maxMaps: number
+  /** Reaches what the client maps without a file. */
+  readonly remote: RemoteMemory
+  /** Whether files that the client can shrink are mapped too: a client that does shrink one ends this process. */
+  readonly mapUnsealed?: boolean
 }
 
 export class Container {
   /** What the device has written; off until it is started. */
   readonly dirtyLog = new DirtyLog()
+  /** What the device reaches. */
+  readonly memory: GuestMemory
   readonly #maxMaps: number
-  readonly #remote: RemoteMemory
-  readonly #arena = new Arena()
-  /** Sorted by iova; they do not overlap. */
-  readonly #entries: Entry[] = []
-  #last: Entry | undefined
-  #keptFds = 0
+  readonly #support: MapSupport
+  readonly #table = new MapTable()
+  /** How many maps each file backs. */
+  readonly #files = new Map<ClientFile, number>()
 
-  /**
-   * @param maxMaps most maps at a time
-   * @param remote  reaches what the client maps without a file
-   */
-  constructor(maxMaps: number, remote: RemoteMemory) {
+  constructor({ maxMaps, remote, mapUnsealed = false }: ContainerOptions) {
     this.#maxMaps = maxMaps
-    this.#remote = remote
+    this.#support = { remote, arena: new Arena(), mapUnsealed }
+    this.memory = new GuestMemory(this.#table, this.dirtyLog)
   }
 
   /** Maps at this moment. */
   get count(): number {
-    return this.#entries.length
+    return this.#table.count
   }
 
   /**
@@ -70,123 +53,128 @@ export class Container {
    *
    * The same map again changes nothing, as QEMU and libvfio-user have it.
    *
+   * @param map its fd is taken over, also when this throws
    * @throws EINVAL unaligned, empty, wrapping, or beyond the file · EEXIST overlaps a map · ENOSPC too large, too many
-   *         maps · EACCES, EPERM the file does not grant what is asked for · EOPNOTSUPP a file of huge pages
+   *         maps or files · EACCES, EPERM the file does not grant what is asked for · EOPNOTSUPP a file of huge pages
    * @see vfio-user protocol, VFIO_USER_DMA_MAP
    */
   map(map: DmaMap): void {
     const { file } = map
     using undo = new Unwind()
     if (file !== undefined) undo.defer(() => closeFd(file.fd))
-    const at = this.#placeFor(map)
-    if (at === undefined) return
-    const identity = file && fileIdentity(file.fd)
-    undo.keep() // openMemory owns the fd from here on
-    const memory =
-      file === undefined
-        ? new MessageMemory(this.#remote, map.iova)
-        : openMemory(this.#arena, { ...map, ...file })
-    if (memory.keepsFd && ++this.#keptFds > MAX_KEPT_FDS) {
-      this.#close(memory)
-      throw new ErrnoError(
-        'ENOSPC',
-        `${describe(map)}: ${MAX_KEPT_FDS} maps by file I/O are the most`,
-      )
+    if (this.#isThere(map)) return
+    undo.keep() // the entry owns the fd from here on
+    const entry = new MapEntry(map, this.#support)
+    const used = entry.file && this.#files.get(entry.file)
+    if (entry.file !== undefined && used === undefined && this.#files.size >= MAX_FILES) {
+      entry.close()
+      throw new ErrnoError('ENOSPC', `${describe(map)}: ${MAX_FILES} files are the most`)
     }
-    this.#entries.splice(at, 0, { ...map, end: map.iova + map.size, memory, identity })
+    if (entry.file !== undefined) this.#files.set(entry.file, (used ?? 0) + 1)
+    this.#table.add(entry)
   }
 
-  #close(memory: Memory): void {
-    if (memory.keepsFd) this.#keptFds--
-    memory.close()
-  }
-
-  /** @throws EINVAL, EEXIST, ENOSPC @returns where it goes in the order; undefined when it is there already */
-  #placeFor(map: DmaMap): number | undefined {
-    const { iova, size, readable, writable, file } = map
+  /** Whether there is exactly that map already. @throws EINVAL, EEXIST, ENOSPC: it cannot be made */
+  #isThere(map: DmaMap): boolean {
+    const { iova, size } = map
     const what = describe(map)
-    if (size <= 0 || iova < 0 || size % PAGE_SIZE !== 0 || iova % PAGE_SIZE !== 0) {
-      throw new ErrnoError('EINVAL', `${what}: not whole pages`)
-    }
-    if (!Number.isSafeInteger(iova + size)) throw new ErrnoError('EINVAL', `${what}: wraps`)
+    checkRange(what, iova, size)
     if (size > MAX_MAP_SIZE) throw new ErrnoError('ENOSPC', `${what}: beyond 8 TiB`)
-    const at = this.#indexAfter(iova)
-    const before = this.#entries[at - 1]
-    const same = before?.iova === iova && before.size === size
-    if (
-      same &&
-      before.readable === readable &&
-      before.writable === writable &&
-      before.file?.offset === file?.offset &&
-      before.identity === (file && fileIdentity(file.fd))
-    ) {
-      return undefined
-    }
-    const next = this.#entries[at]
-    if (
-      (before !== undefined && before.end > iova) ||
-      (next !== undefined && next.iova < iova + size)
-    ) {
-      throw new ErrnoError('EEXIST', `${what}: overlaps a map`)
-    }
-    if (this.#entries.length >= this.#maxMaps)
+    const [other] = this.#table.overlapping(iova, size)
+    if (other !== undefined && isSame(other, map)) return true
+    if (other !== undefined) throw new ErrnoError('EEXIST', `${what}: overlaps a map`)
+    if (this.count >= this.#maxMaps)
       throw new ErrnoError('ENOSPC', `${what}: ${this.#maxMaps} maps are the most`)
-    return at
+    return false
+  }
+
+  /** Whether there is a map of exactly this range. */
+  isMap(iova: number, size: number): boolean {
+    const entry = this.#table.at(iova)
+    return entry?.iova === iova && entry.size === size
   }
 
   /**
-   * Takes one map away; views of it read zeros from now on.
+   * Takes all maps in a range away; views of them read zeros from now on. A range without maps is fine.
    *
-   * @throws ENOENT no map has exactly this range
+   * @returns bytes of the maps that went; a promise where file I/O is under way in one: it has ended before they go, and no
+   *          access begins meanwhile
+   * @throws EINVAL not whole pages, empty, wrapping, or it would cut a map in two: nothing has changed
+   * @see VFIO_IOMMU_UNMAP_DMA of type1 version 2
    */
-  unmap(iova: number, size: number): void {
-    const at = this.#indexAfter(iova) - 1
-    const entry = this.#entries[at]
-    if (entry === undefined || entry.iova !== iova || entry.size !== size) {
-      throw new ErrnoError('ENOENT', `dma unmap ${hex(iova)}+${hex(size)}: not a map`)
-    }
-    this.#entries.splice(at, 1)
-    this.#last = undefined
-    this.dirtyLog.forget(iova, size)
-    this.#close(entry.memory)
+  unmap(iova: number, size: number): number | Promise<number> {
+    return this.#unmap(this.#wholeMaps(iova, size))
   }
 
-  /** Takes all maps away. */
-  unmapAll(): void {
-    this.#last = undefined
+  /** Takes all maps away, as {@link unmap} does. */
+  unmapAll(): number | Promise<number> {
+    return this.#unmap(this.#table.all.slice())
+  }
+
+  /**
+   * Lets no access to the maps in a range begin any more; they are to be unmapped next.
+   *
+   * @returns a promise of the end of the file I/O that is under way, if there is any
+   * @throws EINVAL as {@link unmap}
+   */
+  quiesce(iova: number, size: number): Done {
+    return this.#stop(this.#wholeMaps(iova, size))
+  }
+
+  /** The client has gone: takes all maps away at once. What file I/O uses is kept, out of sight, until that ends. */
+  close(): void {
+    this.#remove(this.#table.all.slice())
     this.dirtyLog.forgetAll()
+  }
+
+  /** The maps in a range. @throws EINVAL it would cut one, or is none */
+  #wholeMaps(iova: number, size: number): readonly MapEntry[] {
+    const what = `dma unmap ${hex(iova)}+${hex(size)}`
+    checkRange(what, iova, size)
+    const entries = this.#table.overlapping(iova, size)
+    if ((entries[0]?.iova ?? iova) < iova || (entries.at(-1)?.end ?? 0) > iova + size)
+      throw new ErrnoError('EINVAL', `${what}: would cut a map`)
+    return entries
+  }
+
+  #unmap(entries: readonly MapEntry[]): number | Promise<number> {
+    const busy = this.#stop(entries)
+    return busy === undefined ? this.#remove(entries) : busy.then(() => this.#remove(entries))
+  }
+
+  #stop(entries: readonly MapEntry[]): Done {
+    this.memory.forgetShortCuts()
+    let busy: Promise<void>[] | undefined
+    for (const entry of entries) {
+      entry.stopped = true
+      const idle = entry.idle()
+      if (idle !== undefined) (busy ??= []).push(idle)
+    }
+    return busy && allOf(busy)
+  }
+
+  #remove(entries: readonly MapEntry[]): number {
+    this.memory.forgetShortCuts()
+    this.#table.delete(entries)
+    let total = 0
     using undo = new Unwind() // each is closed, even after one that throws
-    for (const { memory } of this.#entries.splice(0)) undo.defer(() => this.#close(memory))
+    for (const entry of entries) {
+      if (entry.closed) continue // the client has gone while this was waited for
+      this.dirtyLog.forget(entry.iova, entry.size)
+      undo.defer(() => this.#close(entry))
+      total += entry.size
+    }
+    return total
   }
 
-  /**
-   * Copies client memory, across maps.
-   *
-   * @returns a promise where part of it has to be asked of the client
-   * @throws EFAULT not mapped · EACCES not readable; the promise rejects with what the client says
-   */
-  read(iova: number, target: Uint8Array): Done {
-    return this.#walk(iova, target, 'readable', (entry, offset, part) =>
-      entry.memory.read(offset, part),
-    )
-  }
-
-  /** Copies into client memory, as {@link read} does from it. @throws EFAULT not mapped · EACCES not writable */
-  write(iova: number, source: Uint8Array): Done {
-    return this.#walk(iova, source, 'writable', (entry, offset, part) => {
-      if (entry.file !== undefined) this.dirtyLog.wrote(entry.iova + offset, part.length)
-      return entry.memory.write(offset, part)
-    })
-  }
-
-  /** Client memory itself, inside one map that grants reading. @throws EFAULT, EACCES, EOPNOTSUPP */
-  view(iova: number, length: number): Uint8Array {
-    const entry = this.#find(iova, 'readable')
-    if (!(length >= 0 && length <= entry.end - iova))
-      throw new ErrnoError('EFAULT', `dma view ${hex(iova)}+${hex(length)}: crosses its map`)
-    const view = entry.memory.view(iova - entry.iova, length)
-    if (entry.writable) this.dirtyLog.viewed(iova, length)
-    return view
+  #close(entry: MapEntry): void {
+    const { file } = entry
+    if (file !== undefined) {
+      const left = (this.#files.get(file) ?? 1) - 1
+      if (left > 0) this.#files.set(file, left)
+      else this.#files.delete(file)
+    }
+    entry.close()
   }
 
   /**
@@ -201,10 +189,9 @@ export class Container {
     const what = `dirty pages of ${hex(iova)}+${hex(size)}`
     checkLogPageSize(pageSize)
     if (!this.dirtyLog.isOn) throw logIsOff()
-    const entry = this.#entries[this.#indexAfter(iova) - 1]
-    if (entry === undefined || iova >= entry.end) throw new ErrnoError('ENOENT', `${what}: no map`)
-    if (entry.iova !== iova || entry.size !== size)
-      throw new ErrnoError('EOPNOTSUPP', `${what}: not all of one map`)
+    const entry = this.#table.at(iova)
+    if (entry === undefined) throw new ErrnoError('ENOENT', `${what}: no map`)
+    if (!this.isMap(iova, size)) throw new ErrnoError('EOPNOTSUPP', `${what}: not all of one map`)
     if (entry.file === undefined)
       throw new ErrnoError('EINVAL', `${what}: a map without a file, which only the client writes`)
     return bitmapSize(size, pageSize)
@@ -220,50 +207,24 @@ export class Container {
     this.dirtyBitmapSize(iova, size, pageSize)
     this.dirtyLog.report(iova, size, pageSize, bitmap)
   }
+}
 
-  #walk(
-    iova: number,
-    buffer: Uint8Array,
-    right: 'readable' | 'writable',
-    access: (entry: Entry, offset: number, part: Uint8Array) => Done,
-  ): Done {
-    let pending: Promise<void>[] | undefined
-    for (let done = 0; done < buffer.length;) {
-      const entry = this.#find(iova + done, right)
-      const length = Math.min(buffer.length - done, entry.end - iova - done)
-      const part = length === buffer.length ? buffer : buffer.subarray(done, done + length)
-      const under = access(entry, iova + done - entry.iova, part)
-      if (under !== undefined) (pending ??= []).push(under)
-      done += length
-    }
-    return pending && allOf(pending)
-  }
+/** @throws EINVAL not whole pages, none, or beyond what addresses can say */
+function checkRange(what: string, iova: number, size: number): void {
+  if (!(size > 0 && iova >= 0 && size % PAGE_SIZE === 0 && iova % PAGE_SIZE === 0))
+    throw new ErrnoError('EINVAL', `${what}: not whole pages`)
+  if (!Number.isSafeInteger(iova + size)) throw new ErrnoError('EINVAL', `${what}: wraps`)
+}
 
-  #find(iova: number, right: 'readable' | 'writable'): Entry {
-    let entry = this.#last
-    if (entry === undefined || !(iova >= entry.iova && iova < entry.end)) {
-      entry = this.#entries[this.#indexAfter(iova) - 1]
-      if (entry === undefined || iova >= entry.end || !(iova >= 0)) {
-        throw new ErrnoError('EFAULT', `dma at ${hex(iova)}: not mapped`)
-      }
-      this.#last = entry
-    }
-    if (!entry[right])
-      throw new ErrnoError('EACCES', `dma at ${hex(iova)}: mapped, but not ${right}`)
-    return entry
-  }
-
-  /** Index of the first entry that starts after `iova`. */
-  #indexAfter(iova: number): number {
-    let low = 0
-    let high = this.#entries.length
-    while (low < high) {
-      const middle = (low + high) >>> 1
-      if ((this.#entries[middle]?.iova ?? 0) <= iova) low = middle + 1
-      else high = middle
-    }
-    return low
-  }
+function isSame(entry: MapEntry, map: DmaMap): boolean {
+  return (
+    entry.iova === map.iova &&
+    entry.size === map.size &&
+    entry.readable === map.readable &&
+    entry.writable === map.writable &&
+    entry.offset === (map.file?.offset ?? 0) &&
+    entry.file?.identity === (map.file && fileIdentity(map.file.fd))
+  )
 }
 
 function describe({ iova, size }: DmaMap): string {

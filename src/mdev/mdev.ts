@@ -1,6 +1,6 @@
 /** One mediated device: its states, its driver's side, and its one user at a time. */
 import type { Device } from '../device/device.ts'
-import { type Dma, DmaGate } from '../device/dma.ts'
+import { type ClientMemory, DmaGate } from '../device/dma.ts'
 import { PciDevice } from '../device/pci-device.ts'
 import type { PciFunction, PciIdentity } from '../device/pci.ts'
 import { SharedMemories, type SharedMemory } from '../device/shared-memory.ts'
@@ -191,7 +191,7 @@ export class MdevDevice {
    * @param memory the client's address space
    * @throws EBUSY another client has its group · EAGAIN it is being created or removed
    */
-  open(user: GroupUser, memory: Dma): MdevSession {
+  open(user: GroupUser, memory: ClientMemory): MdevSession {
     if (this.#state !== 'active') throw this.#between()
     const { device } = this
     this.group.open(user)

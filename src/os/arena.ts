@@ -8,11 +8,16 @@
 import { ErrnoError } from '../lib/errno.ts'
 import { bytes, hex } from '../lib/format.ts'
 import * as memory from '../abi/memory.ts'
+import {
+  mmap,
+  munmap,
+  returnAddressSpace,
+  returnMappings,
+  takeAddressSpace,
+  takeMapping,
+} from './address-space.ts'
 import { isHugePageFile } from './fd.ts'
-import { bytesAt, cFunction, systemError } from './ffi.ts'
-
-const mmap = cFunction('mmap', 'size', ['ptr', 'size', 'int', 'int', 'int', 'size'])
-const munmap = cFunction('munmap', 'int', ['ptr', 'size'])
+import { bytesAt, systemError } from './ffi.ts'
 
 export const PAGE_SIZE = 4096
 
@@ -20,17 +25,6 @@ export const PAGE_SIZE = 4096
 const MAX_WINDOW = 4 * 2 ** 30
 /** Making a window costs a collection (milliseconds), so small mappings share one. */
 const MIN_WINDOW = 2 ** 30
-
-/**
- * Most mappings of this process: a quarter of what Linux allows (vm.max_map_count, 65530), as each may leave a gap of its
- * own behind it. V8 and malloc need some too, and end the process when they get none.
- */
-const MAX_MAPPINGS = 16_384
-/** Most bytes of windows: half of what a process can address (2^47). */
-const MAX_RESERVED = 2 ** 46
-
-let mappings = 0
-let reserved = 0
 
 /** What a window takes. */
 interface Extent {
@@ -42,8 +36,8 @@ interface Extent {
 /** A window's address space goes back when the collector has proved that nobody can see it any more. */
 const windows = new FinalizationRegistry<Extent>((extent) => {
   munmap(extent.address, extent.size)
-  reserved -= extent.size
-  mappings -= extent.mappings
+  returnAddressSpace(extent.size)
+  returnMappings(extent.mappings)
 })
 
 interface Window {
@@ -97,9 +91,8 @@ export class Arena {
     // mmap rounds their length up to whole huge pages, so it would go beyond the window.
     if (isHugePageFile(fd))
       throw new ErrnoError('EOPNOTSUPP', `map ${bytes(length)} of a file: it is of huge pages`)
-    if (mappings >= MAX_MAPPINGS)
-      throw new ErrnoError('ENOSPC', `map ${bytes(length)}: ${MAX_MAPPINGS} mappings are the most`)
     const window = this.#windowFor(length)
+    takeMapping(`map ${bytes(length)}`)
     const { extent } = window
     const address = extent.address + window.used
     // MAP_PRIVATE keeps a read-only mapping coherent with the file while a stray store through the view cannot fault.
@@ -107,12 +100,12 @@ export class Arena {
       memory.MAP_FIXED | (writable ? memory.MAP_SHARED : memory.MAP_PRIVATE | memory.MAP_NORESERVE)
     if (mmap(address, length, memory.PROT_READ | memory.PROT_WRITE, flags, fd, offset) < 0) {
       const error = systemError(`mmap ${bytes(length)} of fd ${fd}`)
+      returnMappings(1)
       mapAnonymous(address, length) // before Linux 6.12 a refusal may leave a hole, into which anybody could map
       throw error
     }
     const view = new Uint8Array(window.buffer, window.used, length)
     window.used += length
-    mappings++
     extent.mappings++
     let mapped = true
     return {
@@ -132,7 +125,7 @@ export class Arena {
         if (!mapped) return
         poison(address, view.length) // through the view: while this can be called, the window must stay
         mapped = false
-        mappings--
+        returnMappings(1)
         extent.mappings--
       },
     }
@@ -142,13 +135,15 @@ export class Arena {
     const current = this.#current
     if (current !== undefined && current.extent.size - current.used >= length) return current
     const size = Math.max(length, MIN_WINDOW)
-    if (reserved + size > MAX_RESERVED)
-      throw new ErrnoError('ENOSPC', `map ${bytes(length)}: ${bytes(reserved)} are in use`)
+    const what = `reserve ${bytes(size)} of address space`
+    takeAddressSpace(size, what)
     const address = mmap(0, size, memory.PROT_READ | memory.PROT_WRITE, RESERVE, -1, 0)
-    if (address < 0) throw systemError(`mmap: reserve ${bytes(size)} of address space`)
+    if (address < 0) {
+      returnAddressSpace(size)
+      throw systemError(what)
+    }
     const extent: Extent = { address, size, mappings: 0 }
     const window = { extent, buffer: bytesAt(address, size), used: 0 }
-    reserved += size
     windows.register(window.buffer, extent)
     this.#current = window
     return window

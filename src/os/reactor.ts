@@ -15,6 +15,8 @@ export { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT } from '../abi/epoll.ts'
 export interface Watch {
   /** What is watched for; 0 watches for errors and hang-up only. */
   interest: number
+  /** Has the handler called soon, with no events, as if it had said 'more': for one that was stopped by something else. */
+  again(): void
   /** Ends the watch; before the fd is closed. Idempotent. */
   close(): void
 }
@@ -26,19 +28,25 @@ const TURN_MS = 1
 /** Polls between two looks at the clock, of which the last asks the whole set: 0.3 us; asking one fd 0.6, a look 0.1. */
 const POLLS_PER_LOOK = 4
 /** Wake-ups in a row that may go straight to the last ready fd before the whole set is looked at. */
-const MAX_DIRECT = 8
+const MAX_DIRECT = 4
+/** Most handlers that are called again between two looks at the set: as many as one look calls. */
+const MAX_RESUMED = 64
 
 interface Slot extends Watch {
   readonly fd: number
   readonly index: number
   readonly onReady: ReadyHandler
+  /** Whether it waits in `#unfinished` to be called again. */
+  unfinished: boolean
 }
 
 /**
  * Takes what is ready.
  *
  * @returns true when something was there, false when nothing was. A handler that says which is asked, while we poll, to
- *          find out; one that says nothing is called only when there is something.
+ *          find out; one that says nothing is called only when there is something. 'more' when it stopped halfway, so
+ *          that others get their turn: after them it is called again, with no events, and until then not for any. Only
+ *          one that watches levels may say so.
  */
 export type ReadyHandler = (events: number) => unknown
 
@@ -52,8 +60,14 @@ export class Reactor {
   readonly #closed: number[] = []
   #dispatching = false
   #watched = 0
+  /** The fd that was ready last, alone, and the time before too; asked first the next time. */
   #last: Slot | undefined
+  #recent: Slot | undefined
   #direct = 0
+  /** Those that said 'more', who waits longest first. */
+  readonly #unfinished: Slot[] = []
+  /** What handlers threw in the round at hand. */
+  readonly #errors: unknown[] = []
   #running = false
   #continuing = false
 
@@ -82,6 +96,7 @@ export class Reactor {
       fd,
       index,
       onReady,
+      unfinished: false,
       get interest() {
         return current
       },
@@ -89,6 +104,11 @@ export class Reactor {
         if (!open || value === current) return
         set.modify(fd, value, index)
         current = value
+      },
+      again: () => {
+        if (!open || slot.unfinished) return
+        this.#resumeLater(slot)
+        if (!this.#running) this.#continueSoon()
       },
       close: () => {
         if (!open) return
@@ -108,6 +128,7 @@ export class Reactor {
     this.#slots[slot.index] = undefined
     ;(this.#dispatching ? this.#closed : this.#free).push(slot.index)
     if (this.#last === slot) this.#last = undefined
+    if (this.#recent === slot) this.#recent = undefined
     if (--this.#watched === 0) this.#loop.stop()
   }
 
@@ -124,31 +145,47 @@ export class Reactor {
       })
     } finally {
       this.#running = false
+      if (this.#unfinished.length > 0) this.#continueSoon() // no event will tell of them
     }
   }
 
   #serve(): void {
+    const foundDirectly = this.#callDirectly()
     const began = performance.now()
-    // Nearly always the fd that was ready last is the one that is ready now: its handler finds out cheaper than a look
-    // at the whole set. It will be looked at soon enough: the loop calls again at once while anything is left.
-    if (this.#last !== undefined && this.#last.interest === EPOLLIN && this.#direct < MAX_DIRECT) {
-      this.#direct++
-      this.#last.onReady(EPOLLIN)
-    } else {
-      this.#direct = 0
-    }
+    // What came meanwhile costs one look, which is cheaper than a way through the event loop; and it proves nothing.
+    let found = !foundDirectly && this.#ask()
     for (;;) {
-      // What came meanwhile costs one look, which is cheaper than a way through the event loop; and it proves nothing.
-      for (let count = this.#set.poll(); count > 0; count = this.#set.poll()) {
-        this.#handle(count)
+      while (found) {
         if (performance.now() - began >= TURN_MS) {
           this.#continueSoon()
           return
         }
+        found = this.#ask()
       }
       if (this.#watched === 0 || !this.#spin.shouldSpin()) return
       if (!this.#pollFor(began)) return
+      found = this.#ask()
     }
+  }
+
+  /**
+   * Calls the handler of the fd that was ready the last two times, if any: nearly always it is the one that is ready now,
+   * and it finds out cheaper than a look at the whole set. The others are looked at soon enough: the loop calls again at
+   * once while anything is left, and after a few times it is their turn.
+   *
+   * @returns whether it found something, and all of it
+   */
+  #callDirectly(): boolean {
+    const last = this.#last
+    const mayCall = last?.interest === EPOLLIN && this.#unfinished.length === 0
+    if (!mayCall || this.#direct >= MAX_DIRECT) {
+      this.#direct = 0
+      return false
+    }
+    this.#direct++
+    const found = this.#call(last, EPOLLIN)
+    if (found === false) this.#last = undefined // it was another's turn
+    return found === true
   }
 
   /** Polls while that may pay, and serves what comes. @returns whether anything came; if not, give way to the event loop */
@@ -173,12 +210,24 @@ export class Reactor {
     }
   }
 
-  /** Serves what the set has. @returns whether it had anything */
+  /** One round: serves what the set has, then those who were not finished. @returns whether there was anything */
   #ask(): boolean {
     const count = this.#set.poll()
-    if (count <= 0) return false
+    if (count <= 0 && this.#unfinished.length === 0) return false
     this.#handle(count)
     return true
+  }
+
+  /** @returns whether the handler found anything, or may have */
+  #call(slot: Slot, events: number): unknown {
+    const found = slot.onReady(events)
+    if (found === 'more' && !slot.unfinished) this.#resumeLater(slot)
+    return found
+  }
+
+  #resumeLater(slot: Slot): void {
+    slot.unfinished = true
+    this.#unfinished.push(slot)
   }
 
   /**
@@ -189,7 +238,7 @@ export class Reactor {
     const last = this.#last
     return last === undefined
       ? this.#ask()
-      : last.interest === EPOLLIN && last.onReady(EPOLLIN) === true
+      : last.interest === EPOLLIN && this.#call(last, EPOLLIN) !== false
   }
 
   /** At most one more turn per round of the event loop, however many have asked: else they add up, round by round. */
@@ -204,29 +253,44 @@ export class Reactor {
     if (this.#watched > 0) this.#turn()
   }
 
-  /** Calls the handlers of the `count` events at hand. @throws what they threw, after all of them */
+  /** Calls the handlers of the `count` events at hand, then who waits to go on. @throws what they threw, after all of them */
   #handle(count: number): void {
-    let errors: unknown[] | undefined
+    const unfinished =
+      this.#unfinished.length > 0 ? this.#unfinished.splice(0, MAX_RESUMED) : NO_SLOTS
     this.#dispatching = true
     for (let i = 0; i < count; i++) {
       const slot = this.#slots[this.#set.dataOf(i)]
-      if (slot === undefined) continue // closed by the handler of an earlier event
+      // closed by the handler of an earlier event, or to be called when its turn comes
+      if (slot === undefined || slot.unfinished) continue
       const events = this.#set.eventsOf(i)
-      try {
-        const tells = typeof slot.onReady(events) === 'boolean'
-        this.#last =
-          tells && count === 1 && events === EPOLLIN && this.#slots[slot.index] === slot
-            ? slot
-            : undefined
-      } catch (error) {
-        ;(errors ??= []).push(error) // the others still get theirs: an edge is not reported again
-      }
+      const tells = typeof this.#attempt(slot, events) === 'boolean'
+      const isAlone = tells && count === 1 && events === EPOLLIN && this.#slots[slot.index] === slot
+      this.#last = isAlone && this.#recent === slot ? slot : undefined
+      this.#recent = isAlone ? slot : undefined
+    }
+    for (const slot of unfinished) {
+      slot.unfinished = false
+      if (this.#slots[slot.index] === slot) this.#attempt(slot, 0)
     }
     this.#dispatching = false
     if (this.#closed.length > 0) this.#free.push(...this.#closed.splice(0))
-    if (errors !== undefined) throw errors.length === 1 ? errors[0] : new AggregateError(errors)
+    if (this.#errors.length === 0) return
+    const errors = this.#errors.splice(0)
+    throw errors.length === 1 ? errors[0] : new AggregateError(errors)
+  }
+
+  /** Keeps what is thrown: the others still get theirs, because an edge is not reported again. */
+  #attempt(slot: Slot, events: number): unknown {
+    try {
+      return this.#call(slot, events)
+    } catch (error) {
+      this.#errors.push(error)
+      return undefined
+    }
   }
 }
+
+const NO_SLOTS: readonly Slot[] = []
 
 /** All that can end an fd's use, for handlers that only ask whether anything is left to read. */
 export const EPOLL_ENDED = EPOLLERR | EPOLLHUP

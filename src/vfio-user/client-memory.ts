@@ -7,6 +7,7 @@ import { Arena, type Mapping, PAGE_SIZE } from '../os/arena.ts'
 import { closeFd } from '../os/fd.ts'
 import { createMemfd } from '../os/memfd.ts'
 import type { Message } from './frame.ts'
+import { DEFAULT_CAPABILITIES } from './version.ts'
 
 /** How memory is handed over. */
 export interface MapOptions {
@@ -44,6 +45,8 @@ interface Requester {
 }
 
 const READ_WRITE = wire.VFIO_USER_F_DMA_REGION_READ | wire.VFIO_USER_F_DMA_REGION_WRITE
+/** Most bytes that the server may ask for in one request: what we tell it in VERSION. */
+const MAX_TRANSFER = DEFAULT_CAPABILITIES.max_data_xfer_size
 const EINVAL = 22
 const EFAULT = 14
 const ENOSYS = 38
@@ -106,6 +109,7 @@ export class ClientMemories {
     }
     if (message.length < wire.VfioUserDmaAccess.size) return { errno: EINVAL, payload: NOTHING }
     const { addr, count } = this.#access.aim(message.view, message.at)
+    if (count > MAX_TRANSFER) return { errno: EINVAL, payload: NOTHING }
     const bytes = this.#find(addr, count)
     if (bytes === undefined) return { errno: EFAULT, payload: NOTHING }
     const data = message.length - wire.VfioUserDmaAccess.size

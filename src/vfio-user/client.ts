@@ -3,14 +3,15 @@
  *
  * One object is one connection. Requests may be sent without waiting for earlier ones; the server answers in order.
  */
+import { fstatSync } from 'node:fs'
 import * as vfio from '../abi/vfio.ts'
 import * as wire from '../abi/vfio-user.ts'
 import { ErrnoError, errnoCode } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import { dataViewOf } from '../lib/struct.ts'
-import { closeFd, closeFds } from '../os/fd.ts'
-import { Inbox, Outbox, sendBytes, WOULD_BLOCK } from '../os/message.ts'
-import { EPOLLIN, EPOLLOUT, reactor, type Reactor, type Watch } from '../os/reactor.ts'
+import { closeFds } from '../os/fd.ts'
+import { Inbox } from '../os/message.ts'
+import { reactor, type Reactor } from '../os/reactor.ts'
 import { connectUnix } from '../os/unix-socket.ts'
 import { ClientInterrupts } from './client-interrupts.ts'
 import type { ClientDoorbells } from './client-doorbells.ts'
@@ -21,15 +22,18 @@ import {
   type FeatureAction,
   type FeatureOptions,
 } from './client-features.ts'
+import { broken } from './client-files.ts'
 import { ClientMemories, type ClientMemory, type MapOptions } from './client-memory.ts'
 import { ClientRegions, type MappedRegion, type RegionInfo } from './client-regions.ts'
-import { FrameReader, type Message } from './frame.ts'
+import { FAILURE, type Message, SUCCESS } from './frame.ts'
+import { MessageSocket } from './message-socket.ts'
 import {
   type Capabilities,
   DEFAULT_CAPABILITIES,
   encodeCapabilities,
   MAX_BITMAP_SIZE,
   parseCapabilities,
+  type TwinSocketCapability,
 } from './version.ts'
 
 const HEADER = wire.VfioUserHeader.size
@@ -43,6 +47,8 @@ const PROPOSAL: Capabilities = {
   sparse_mmap_fds: true,
   migration: { pgsize: 4096, max_bitmap_size: MAX_BITMAP_SIZE },
 }
+/** Said besides, where it is wanted. */
+const TWIN_SOCKET = { twin_socket: { supported: true } } as const
 
 export type { ClientDoorbells } from './client-doorbells.ts'
 export type { DirtyLogOptions, FeatureAction, FeatureOptions } from './client-features.ts'
@@ -77,6 +83,11 @@ export interface AttachOptions {
   readonly reactor?: Reactor
   /** Gives up a request that has no answer after so many ms; 5000 unless given, as QEMU does. */
   readonly timeoutMs?: number
+  /**
+   * Whether to ask the server for a socket of its own for what it asks of us, so that it need not wait with that until it has
+   * answered. Asked for unless given; a server that has none goes on using the one there is.
+   */
+  readonly twinSocket?: boolean
 }
 
 interface Pending {
@@ -88,13 +99,13 @@ interface Pending {
 }
 
 export class Client {
-  readonly #fd: number
   readonly #reactor: Reactor
   readonly #timeoutMs: number
-  readonly #reader: FrameReader
-  readonly #outbox = new Outbox(MAX_MESSAGE)
-  readonly #header = wire.VfioUserHeader.view()
-  readonly #watch: Watch
+  readonly #wantsTwin: boolean
+  readonly #inbox = new Inbox(64 * 1024)
+  readonly #socket: MessageSocket
+  /** Where the server sends what it asks of us, if it has opened one. */
+  #twin: MessageSocket | undefined
   readonly #pending = new Map<number, Pending>()
   readonly #memories = new ClientMemories(this)
   readonly #regions = new ClientRegions(this)
@@ -103,20 +114,16 @@ export class Client {
   readonly migration = new ClientMigration(this, this.#features)
   /** Which pages of memory the device writes. */
   readonly dirtyLog = new ClientDirtyLog(this.#features)
-  readonly #backlog: Uint8Array[] = []
   readonly #interrupts = new Set<ClientInterrupts>()
   #nextId = 0
   #capabilities: Capabilities = DEFAULT_CAPABILITIES
   #ended: ErrnoError | undefined
 
   private constructor(fd: number, options: AttachOptions) {
-    this.#fd = fd
     this.#reactor = options.reactor ?? reactor()
     this.#timeoutMs = options.timeoutMs ?? 5000
-    this.#reader = new FrameReader(new Inbox(64 * 1024), MAX_MESSAGE, (message) =>
-      this.#onMessage(message),
-    )
-    this.#watch = this.#reactor.watch(fd, EPOLLIN, (events) => this.#onReady(events))
+    this.#wantsTwin = options.twinSocket ?? true
+    this.#socket = this.#open(fd, (message) => this.#onMessage(message))
   }
 
   /**
@@ -147,18 +154,20 @@ export class Client {
 
   /** Says VERSION. Once, first; {@link attach} does it. @throws EINVAL the server refuses, or speaks another major */
   async negotiate(): Promise<void> {
-    const json = encodeCapabilities(PROPOSAL)
+    const json = encodeCapabilities({ ...PROPOSAL, ...(this.#wantsTwin && TWIN_SOCKET) })
     const payload = new Uint8Array(wire.VfioUserVersion.size + json.length)
     payload.set(
       wire.VfioUserVersion.encode({ major: wire.VFIO_USER_MAJOR, minor: wire.VFIO_USER_MINOR }),
     )
     payload.set(json, wire.VfioUserVersion.size)
-    const reply = await this.request(wire.VFIO_USER_VERSION, payload)
-    const { major, minor } = wire.VfioUserVersion.view().aim(dataViewOf(reply))
-    if (major !== wire.VFIO_USER_MAJOR || minor > wire.VFIO_USER_MINOR) {
-      throw new ErrnoError('EINVAL', `server speaks vfio-user ${major}.${minor}`)
+    const reply = await this.requestFds(wire.VFIO_USER_VERSION, payload, PROPOSAL.max_msg_fds)
+    const fds = new Set(reply.fds)
+    try {
+      this.#capabilities = parseVersion(reply.payload)
+      this.#openTwin(this.#capabilities.twin_socket, reply.fds, fds)
+    } finally {
+      closeFds(fds)
     }
-    this.#capabilities = parseCapabilities(reply.slice(wire.VfioUserVersion.size))
   }
 
   async info(): Promise<DeviceInfo> {
@@ -320,7 +329,7 @@ export class Client {
   /** Takes replies with payloads of so many bytes from now on, as far as they can be dirty bitmaps. */
   expectReply(size: number): void {
     const payload = Math.min(size, MAX_BITMAP_SIZE + 64)
-    this.#reader.maxSize = Math.max(this.#reader.maxSize, HEADER + payload)
+    this.#socket.expect(HEADER + payload)
   }
 
   /** As {@link request}, for replies that carry fds. @throws as {@link request} */
@@ -365,52 +374,15 @@ export class Client {
   #send(command: number, flags: number, payload: Uint8Array, fds: readonly number[]): number {
     if (this.#ended !== undefined) throw this.#ended
     const id = this.#freeId()
-    this.#sendFrame(id, command, flags, 0, payload, fds)
-    return id
-  }
-
-  #sendFrame(
-    id: number,
-    command: number,
-    flags: number,
-    error: number,
-    payload: Uint8Array,
-    fds: readonly number[] = [],
-  ): void {
     const size = HEADER + payload.length
-    if (size > this.#outbox.bytes.length) throw new ErrnoError('EINVAL', `message of ${size} bytes`)
-    const header = this.#header.aim(this.#outbox.view)
-    header.msg_id = id
-    header.command = command
-    header.size = size
-    header.flags = flags
-    header.error = error
-    this.#outbox.bytes.set(payload, HEADER)
-    if (this.#backlog.length > 0) {
-      // Fds cannot wait: they may be closed by their owner meanwhile.
-      if (fds.length > 0) throw serverDoesNotRead()
-      this.#backlog.push(this.#outbox.bytes.slice(0, size))
-      return
-    }
-    const taken = this.#take(size, fds)
-    if (taken === WOULD_BLOCK && fds.length > 0) throw serverDoesNotRead()
-    const sent = Math.max(0, taken)
-    if (sent < size) {
-      this.#backlog.push(this.#outbox.bytes.slice(sent, size))
-      this.#watch.interest = EPOLLIN | EPOLLOUT
-    }
-  }
-
-  /** Sends what the socket takes. @throws ECONNRESET the server has gone */
-  #take(size: number, fds: readonly number[]): number {
+    if (size > MAX_MESSAGE) throw new ErrnoError('EINVAL', `message of ${size} bytes`)
     try {
-      return this.#outbox.send(this.#fd, size, fds)
+      this.#socket.send({ id, command, flags }, payload, fds)
     } catch (error) {
       if (!(error instanceof ErrnoError && error.code === 'EPIPE')) throw error
-      throw new ErrnoError('ECONNRESET', 'vfio-user server: closed the connection', {
-        cause: error,
-      })
+      throw closedByServer(error)
     }
+    return id
   }
 
   /** The next id that no request waits with: posted writes use ids too, and overtake a request that waits for long. */
@@ -422,39 +394,41 @@ export class Client {
     return id
   }
 
-  #onReady(events: number): void {
-    try {
-      if ((events & EPOLLOUT) !== 0) this.#sendBacklog()
-      if (this.#reader.receive(this.#fd) === 'end') {
-        this.#end(new ErrnoError('ECONNRESET', 'vfio-user server: closed the connection'))
-      }
-    } catch (error) {
-      const code = error instanceof ErrnoError ? error.code : 'EIO'
-      this.#end(new ErrnoError(code, 'vfio-user server: the connection broke', { cause: error }))
-    }
+  #open(fd: number, onMessage: (message: Message) => void): MessageSocket {
+    return new MessageSocket({
+      fd,
+      reactor: this.#reactor,
+      inbox: this.#inbox,
+      maxSize: MAX_MESSAGE,
+      onMessage,
+      onEnd: (error) => this.#end(error === undefined ? closedByServer() : broke(error)),
+    })
   }
 
-  #sendBacklog(): void {
-    for (const [i, message] of this.#backlog.entries()) {
-      const sent = Math.max(0, sendBytes(this.#fd, message))
-      if (sent < message.length) {
-        this.#backlog[i] = message.subarray(sent)
-        this.#backlog.splice(0, i)
-        return
-      }
-    }
-    this.#backlog.length = 0
-    this.#watch.interest = EPOLLIN
+  /** @param left the fds that nobody owns; what is used is taken out @throws EPROTO the server contradicts itself */
+  #openTwin(
+    offer: TwinSocketCapability | undefined,
+    fds: readonly number[],
+    left: Set<number>,
+  ): void {
+    if (offer?.supported !== true) return
+    if (!this.#wantsTwin) throw broken('a twin socket that was not asked for')
+    const fd = offer.fd_index === undefined ? undefined : fds[offer.fd_index]
+    if (fd === undefined) throw broken(`twin socket: fd ${offer.fd_index} of ${fds.length}`)
+    if (!fstatSync(fd).isSocket()) throw broken('twin socket: the fd is none')
+    if (this.#ended !== undefined) throw this.#ended
+    left.delete(fd)
+    this.#twin = this.#open(fd, (message) => this.#onRequest(message))
   }
 
-  #onMessage(message: Message): boolean {
-    if ((message.flags & wire.VFIO_USER_F_TYPE_MASK) !== wire.VFIO_USER_F_TYPE_REPLY) {
-      this.#answer(message)
-      return true
+  #onMessage(message: Message): void {
+    if (!isReply(message)) {
+      this.#answer(this.#socket, message)
+      return
     }
     const pending = this.#pending.get(message.id)
     // Old servers answer posted writes.
-    if (pending === undefined && message.command === wire.VFIO_USER_REGION_WRITE) return true
+    if (pending === undefined && message.command === wire.VFIO_USER_REGION_WRITE) return
     if (pending === undefined || pending.command !== message.command) {
       throw new ErrnoError('EPROTO', `reply ${hex(message.id)} to nothing that was asked`)
     }
@@ -464,24 +438,27 @@ export class Client {
     const errno = failed ? message.error || EIO : 0
     const fds = message.fds.splice(0, pending.maxReplyFds) // what is left is closed with the message
     pending.resolve({ errno, payload: message.payload(), fds })
-    return true
   }
 
-  /** Does what the server asks for. */
-  #answer(message: Message): void {
+  /** What comes on the twin. @throws EPROTO a reply */
+  #onRequest(message: Message): void {
+    if (isReply(message)) throw new ErrnoError('EPROTO', 'reply on the twin socket')
+    if (this.#twin !== undefined) this.#answer(this.#twin, message)
+  }
+
+  /** Does what the server asks for, and answers where that came. */
+  #answer(socket: MessageSocket, message: Message): void {
     const { id, command } = message
-    const { errno, payload } = this.#memories.answer(message)
+    const { errno: error, payload } = this.#memories.answer(message)
     if ((message.flags & wire.VFIO_USER_F_NO_REPLY) !== 0) return
-    const flags = wire.VFIO_USER_F_TYPE_REPLY | (errno === 0 ? 0 : wire.VFIO_USER_F_ERROR)
-    this.#sendFrame(id, command, flags, errno, payload)
+    socket.send({ id, command, flags: error === 0 ? SUCCESS : FAILURE, error }, payload)
   }
 
   #end(error: ErrnoError): void {
     if (this.#ended !== undefined) return
     this.#ended = error
-    this.#watch.close()
-    closeFd(this.#fd)
-    this.#reader.close()
+    this.#socket.close() // before the twin, so that the server finds what was sent last
+    this.#twin?.close()
     for (const interrupts of this.#interrupts) interrupts.close(error)
     this.#regions.close()
     for (const { reject, timer } of this.#pending.values()) {
@@ -505,8 +482,27 @@ function succeeded(command: number, reply: Reply): Reply {
   )
 }
 
-function serverDoesNotRead(): ErrnoError {
-  return new ErrnoError('EAGAIN', 'vfio-user server: does not read, and fds cannot wait')
+function isReply({ flags }: Message): boolean {
+  return (flags & wire.VFIO_USER_F_TYPE_MASK) === wire.VFIO_USER_F_TYPE_REPLY
+}
+
+/** What the server said in VERSION. @throws EINVAL it speaks another version, or makes no sense */
+function parseVersion(payload: Uint8Array): Capabilities {
+  if (payload.length < wire.VfioUserVersion.size)
+    throw new ErrnoError('EINVAL', `VERSION: reply of ${payload.length} bytes`)
+  const { major, minor } = wire.VfioUserVersion.view().aim(dataViewOf(payload))
+  if (major !== wire.VFIO_USER_MAJOR || minor > wire.VFIO_USER_MINOR)
+    throw new ErrnoError('EINVAL', `server speaks vfio-user ${major}.${minor}`)
+  return parseCapabilities(payload.slice(wire.VfioUserVersion.size))
+}
+
+function closedByServer(cause?: unknown): ErrnoError {
+  return new ErrnoError('ECONNRESET', 'vfio-user server: closed the connection', { cause })
+}
+
+function broke(cause: unknown): ErrnoError {
+  const code = cause instanceof ErrnoError ? cause.code : 'EIO'
+  return new ErrnoError(code, 'vfio-user server: the connection broke', { cause })
 }
 
 function encodeWrite(region: number, offset: number, bytes: Uint8Array): Uint8Array {

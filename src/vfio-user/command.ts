@@ -9,10 +9,15 @@ export interface Command {
   /** Most fds that a request may carry. */
   readonly maxFds: number
   /**
-   * Does it. The reply's payload is written into `client.reply`, at `client.replyAt`.
+   * Does it: at once, or, where it has to wait, by and by.
    *
-   * @returns bytes of payload in the reply
-   * @throws an errno, which becomes the error reply
+   * At once, the reply's payload is written into `client.reply`, at `client.replyAt`. That buffer is shared by all clients,
+   * and `request` is reused, so a promise is of payload bytes of their own, and what they are made from is copied before
+   * waiting; fds cannot go with them. Until it settles, nothing more is received from this client, not even an answer to
+   * message DMA on its only socket: such a command must not wait for that.
+   *
+   * @returns bytes of payload in the reply, or a promise of the payload
+   * @throws an errno, which becomes the error reply, as a rejection does
    */
-  readonly run: (client: ServedClient, request: Message) => number
+  readonly run: (client: ServedClient, request: Message) => number | Promise<Uint8Array>
 }

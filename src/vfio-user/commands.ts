@@ -1,6 +1,7 @@
 /** The commands of the protocol, client to server: one table, by which dispatch, limits and log lines go. */
 import * as vfio from '../abi/vfio.ts'
 import * as wire from '../abi/vfio-user.ts'
+import type { Container } from '../iommu/container.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import type { Command } from './command.ts'
@@ -130,26 +131,35 @@ function dmaMap(client: ServedClient, request: Message): number {
   return 0
 }
 
-function dmaUnmap(client: ServedClient, request: Message): number {
+function dmaUnmap(client: ServedClient, request: Message): number | Promise<Uint8Array> {
   const { argsz, flags, addr, size } = dmaUnmapView.aim(request.view, request.at)
-  if (flags === wire.VFIO_USER_F_DMA_UNMAP_GET_DIRTY_BITMAP) {
-    const length = dmaUnmapWithBitmap(client, request)
-    client.stats.dmaUnmaps++
-    return length
-  }
+  if (flags === wire.VFIO_USER_F_DMA_UNMAP_GET_DIRTY_BITMAP)
+    return dmaUnmapWithBitmap(client, request)
   if (request.length !== wire.VfioUserDmaUnmap.size || argsz < wire.VfioUserDmaUnmap.size) {
     throw invalid(`DMA_UNMAP: payload ${request.length}, argsz ${argsz}`)
   }
-  if (flags === wire.VFIO_USER_F_DMA_UNMAP_ALL) {
-    if (addr !== 0 || size !== 0) throw invalid('DMA_UNMAP: ALL with an address or size')
-    client.container.unmapAll()
-  } else if (flags !== 0) {
-    throw invalid(`DMA_UNMAP: flags ${hex(flags)}`)
-  } else {
-    client.container.unmap(addr, size)
-  }
+  const gone = unmap(client.container, flags, addr, size)
   client.stats.dmaUnmaps++
-  return echo(client, request, wire.VfioUserDmaUnmap.size)
+  if (typeof gone === 'number') return echo(client, request, wire.VfioUserDmaUnmap.size)
+  const reply = request.payload()
+  return gone.then(() => reply)
+}
+
+function unmap(
+  container: Container,
+  flags: number,
+  iova: number,
+  size: number,
+): number | Promise<number> {
+  if (flags === wire.VFIO_USER_F_DMA_UNMAP_ALL) {
+    if (iova !== 0 || size !== 0) throw invalid('DMA_UNMAP: ALL with an address or size')
+    return container.unmapAll()
+  }
+  if (flags !== 0) throw invalid(`DMA_UNMAP: flags ${hex(flags)}`)
+  // type1 would take more than one map, or none; here it has to be one
+  if (!container.isMap(iova, size))
+    throw new ErrnoError('ENOENT', `DMA_UNMAP ${hex(iova)}+${hex(size)}: not a map`)
+  return container.unmap(iova, size)
 }
 
 function getInfo(client: ServedClient, request: Message): number {

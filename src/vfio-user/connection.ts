@@ -7,14 +7,17 @@ import type { Logger } from '../lib/log.ts'
 import { closeFd } from '../os/fd.ts'
 import { type Inbox, type Outbox, sendBytes } from '../os/message.ts'
 import { EPOLLIN, EPOLLOUT, type Reactor, type Watch } from '../os/reactor.ts'
+import { hasHungUp } from '../os/socket-ends.ts'
 import { Backlog } from './backlog.ts'
+import type { Command } from './command.ts'
 import { ClientIrqs } from './client-irqs.ts'
 import { ClientRequests } from './client-requests.ts'
 import { COMMANDS } from './commands.ts'
-import { FrameReader, type Message } from './frame.ts'
+import { encodeRefusal, encodeReply, FrameReader, type Message } from './frame.ts'
 import { ClientIoFds } from './io-fds.ts'
 import { checkLetThrough } from './migration.ts'
 import type { ServedClient, ServerStats } from './served-client.ts'
+import { Share } from './share.ts'
 import { type AccessTimes } from './access-times.ts'
 import { type Capabilities, OUR_CAPABILITIES } from './version.ts'
 
@@ -42,6 +45,8 @@ export interface ConnectionOptions {
   readonly log: Logger
   readonly stats: ServerStats
   readonly accessTimes?: AccessTimes
+  /** What the client may ask; the protocol's commands unless given. */
+  readonly commands?: ReadonlyMap<number, Command>
   /** Called once, when it has ended and its resources are free. */
   readonly onClose: () => void
 }
@@ -54,6 +59,7 @@ export class Connection implements ServedClient {
   capabilities: Capabilities | undefined
   replyAt = HEADER
   readonly #options: ConnectionOptions
+  readonly #commands: ReadonlyMap<number, Command>
   readonly #reader: FrameReader
   readonly #replyHeader = wire.VfioUserHeader.view()
   #device: Device | undefined
@@ -68,6 +74,9 @@ export class Connection implements ServedClient {
   #replyFds = NO_FDS
   /** What the socket did not take: nothing is received while there is any. */
   readonly #backlog = new Backlog()
+  readonly #share = new Share()
+  /** A command takes its time: nothing is received until it has settled. */
+  #waiting = false
   #closing = false
   #closed = false
   /** Our own requests, to be sent after the replies of this turn. */
@@ -78,6 +87,7 @@ export class Connection implements ServedClient {
 
   constructor(options: ConnectionOptions) {
     this.#options = options
+    this.#commands = options.commands ?? COMMANDS
     this.stats = options.stats
     this.reply = options.buffers.outbox.view
     this.replyBytes = options.buffers.outbox.bytes
@@ -86,7 +96,10 @@ export class Connection implements ServedClient {
       maxTransfer: () =>
         Math.min(this.capabilities?.max_data_xfer_size ?? 0, OUR_CAPABILITIES.max_data_xfer_size),
     })
-    this.container = new Container(OUR_CAPABILITIES.max_dma_maps, this.#requests)
+    this.container = new Container({
+      maxMaps: OUR_CAPABILITIES.max_dma_maps,
+      remote: this.#requests,
+    })
     this.#reader = new FrameReader(options.buffers.inbox, MAX_MESSAGE, (message) =>
       this.#handle(message),
     )
@@ -142,13 +155,15 @@ export class Connection implements ServedClient {
       this.#options.onClose() // the device stops using memory before it goes
     } finally {
       this.#irqs?.close()
-      this.container.unmapAll()
+      this.container.close()
     }
   }
 
-  /** Looks whether the client has gone, which may not have been noticed yet. */
+  /** Looks whether the client has gone, which may not have been noticed yet; what it has sent before is done first. */
   poll(): void {
-    if (!this.#closed) this.#onReady(EPOLLIN | EPOLLOUT)
+    if (this.#closed || !hasHungUp(this.#options.fd)) return
+    while (this.#onReady(EPOLLIN | EPOLLOUT) !== false)
+      if (this.#closed || !this.#backlog.isEmpty) return
   }
 
   adviseSharedMemory(): void {
@@ -178,15 +193,15 @@ export class Connection implements ServedClient {
     return this.replyBytes.subarray(this.replyAt, this.replyAt + size).fill(0)
   }
 
-  /** @returns whether anything was there */
-  #onReady(events: number): boolean {
+  /** @returns whether anything was there, or that more of it is to be done when others have had their turn */
+  #onReady(events: number): boolean | 'more' {
     this.#serving = true
     try {
       if ((events & EPOLLOUT) !== 0) this.#sendBacklog()
-      const found = !this.#backlog.isEmpty || this.#serve()
+      const found = this.#waiting ? this.#checkPresence() : this.#serveNext()
       this.#serving = false
       this.#sendOutgoing()
-      return found
+      return this.#isInterrupted() ? 'more' : found
     } catch (error) {
       this.#serving = false
       // Nothing that a client does gets further than its own connection.
@@ -197,7 +212,24 @@ export class Connection implements ServedClient {
     }
   }
 
+  /** Whether messages wait for nothing but the client's next share. */
+  #isInterrupted(): boolean {
+    const waitsForElse = this.#waiting || !this.#backlog.isEmpty
+    return this.#share.isUsedUp && this.#reader.stopped && !waitsForElse && !this.#closed
+  }
+
+  #serveNext(): boolean {
+    return !this.#backlog.isEmpty || this.#serve()
+  }
+
+  /** Ends the connection if the client has gone while it waited. @throws EPIPE */
+  #checkPresence(): boolean {
+    this.#options.buffers.outbox.send(this.#options.fd, 0) // sends nothing, and fails like any other send
+    return false
+  }
+
   #serve(): boolean {
+    this.#share.renew()
     const times = this.#options.accessTimes
     const accesses = times === undefined ? 0 : this.#accesses
     const began = times === undefined ? 0 : performance.now()
@@ -229,13 +261,18 @@ export class Connection implements ServedClient {
     const type = message.flags & wire.VFIO_USER_F_TYPE_MASK
     if (type === wire.VFIO_USER_F_TYPE_REPLY) {
       this.#requests.settle(message) // one to nothing that we asked is dropped
-      return true
+      return this.#share.use(message.length)
     }
     const payload = this.#run(message, type)
+    if (typeof payload !== 'number') {
+      this.#waitFor(message, payload)
+      return false
+    }
     if (this.#closed) return false // by what the command led to: the mdev was removed
     if ((message.flags & wire.VFIO_USER_F_NO_REPLY) === 0) this.#finishReply(message, payload)
     else this.#forgetReply()
-    return this.#backlog.isEmpty && !this.#closing
+    const mayGoOn = this.#share.use(message.length + Math.max(0, payload))
+    return mayGoOn && this.#backlog.isEmpty && !this.#closing
   }
 
   #forgetReply(): void {
@@ -243,10 +280,29 @@ export class Connection implements ServedClient {
     this.#largeReply = undefined
   }
 
-  /** @returns bytes of the reply's payload, or the negative errno of a refusal */
-  #run(message: Message, type: number): number {
-    const command = COMMANDS.get(message.command)
-    const name = command?.name ?? `command ${message.command}`
+  /** Takes nothing more from this client, whose commands are run in order, until this one has settled. */
+  #waitFor({ id, command, flags }: Message, payload: Promise<Uint8Array>): void {
+    const wantsReply = (flags & wire.VFIO_USER_F_NO_REPLY) === 0
+    const settle = (reply: Uint8Array) => {
+      if (this.#closed) return // there is nobody to tell
+      this.#waiting = false
+      if (wantsReply) this.#backlog.add(reply)
+      this.#updateInterest()
+      if (this.#onReady(EPOLLOUT) === 'more') this.#watch?.again()
+    }
+    this.#waiting = true
+    this.#updateInterest()
+    this.#forgetReply()
+    payload.then(
+      (bytes) => settle(encodeReply(id, command, bytes)),
+      (error: unknown) => settle(encodeRefusal(id, command, this.#refusal(command, error))),
+    )
+  }
+
+  /** @returns bytes of the reply's payload, or the negative errno of a refusal; a promise from a command that waits */
+  #run(message: Message, type: number): number | Promise<Uint8Array> {
+    const command = this.#commands.get(message.command)
+    const name = command?.name ?? unknownName(message.command)
     try {
       if (type !== wire.VFIO_USER_F_TYPE_COMMAND)
         throw new ErrnoError('EINVAL', `${name}: message type ${type}`)
@@ -271,15 +327,18 @@ export class Connection implements ServedClient {
       return command.run(this, message)
     } catch (error) {
       this.#closing = this.capabilities === undefined // without a VERSION that fits there is nothing to go on with
-      return -this.#refusal(name, error)
+      return -this.#refusal(message.command, error)
     }
   }
 
   /** The errno that a thrown error becomes on the wire. */
-  #refusal(name: string, error: unknown): number {
+  #refusal(command: number, error: unknown): number {
     this.stats.refused++
     if (!(error instanceof ErrnoError) && !(error instanceof Error && 'syscall' in error)) {
-      this.#options.log.error(`${name}: replying EIO`, error) // a bug of ours or of the driver: keep the stack
+      this.#options.log.error(
+        `${this.#commands.get(command)?.name ?? unknownName(command)}: replying EIO`,
+        error,
+      ) // a bug of ours or of the driver: keep the stack
     } else {
       this.#options.log.debug(error.message)
     }
@@ -368,14 +427,25 @@ export class Connection implements ServedClient {
   /** The socket takes no more: nothing is received until it has taken this. */
   #keep(bytes: Uint8Array, fds: readonly number[] = NO_FDS): void {
     this.#backlog.add(bytes, fds)
-    if (this.#watch !== undefined) this.#watch.interest = EPOLLOUT
+    this.#updateInterest()
+  }
+
+  /** What the socket is watched for; that the client has gone is noticed at any time. */
+  #updateInterest(): void {
+    if (this.#watch === undefined) return
+    const idle = this.#waiting ? 0 : EPOLLIN
+    this.#watch.interest = this.#backlog.isEmpty ? idle : EPOLLOUT
   }
 
   #sendBacklog(): void {
     if (this.#backlog.isEmpty || !this.#backlog.send(this.#options.fd)) return
     if (this.#closing) this.close()
-    else if (this.#watch !== undefined) this.#watch.interest = EPOLLIN
+    else this.#updateInterest()
   }
+}
+
+function unknownName(command: number): string {
+  return `command ${command}`
 }
 
 const NO_FDS: readonly number[] = []

@@ -48,18 +48,35 @@ const bitmap = wire.VfioUserBitmap.view()
 const FIXED = wire.VfioUserDmaUnmap.size + wire.VfioUserBitmap.size
 
 /** VFIO_USER_DMA_UNMAP with the flag GET_DIRTY_BITMAP alone. */
-export function dmaUnmapWithBitmap(client: ServedClient, request: Message): number {
+export function dmaUnmapWithBitmap(
+  client: ServedClient,
+  request: Message,
+): number | Promise<Uint8Array> {
   if (request.length !== FIXED) throw invalid(`DMA_UNMAP: payload ${request.length}, not ${FIXED}`)
   const { argsz, addr, size } = unmap.aim(request.view, request.at)
   bitmap.aim(request.view, request.at + wire.VfioUserDmaUnmap.size)
-  const asked = { iova: addr, size, pageSize: bitmap.pgsize, prefix: FIXED, argsz }
-  const length = bitmapSizeOf(client, asked)
+  const { pgsize } = bitmap
+  const length = bitmapSizeOf(client, { iova: addr, size, pageSize: pgsize, prefix: FIXED, argsz })
   if (bitmap.size !== length)
     throw invalid(`DMA_UNMAP: a bitmap of ${bitmap.size} bytes, ${length} are right`)
-  const reply = replyWithBitmap(client, asked)
-  reply.set(request.bytes.subarray(request.at, request.at + FIXED))
-  client.container.unmap(addr, size)
-  return reply.length
+  const fixed = request.payload()
+  const fill = (reply: Uint8Array) => {
+    reply.set(fixed)
+    client.container.takeDirty(addr, size, pgsize, reply.subarray(FIXED))
+    void client.container.unmap(addr, size) // at once: nothing is under way any more
+  }
+  // What is under way writes until its end, which the bitmap has to show.
+  const busy = client.container.quiesce(addr, size)
+  client.stats.dmaUnmaps++
+  if (busy === undefined) {
+    fill(client.replyRoom(FIXED + length))
+    return FIXED + length
+  }
+  return busy.then(() => {
+    const reply = new Uint8Array(FIXED + length)
+    fill(reply)
+    return reply
+  })
 }
 
 function invalid(message: string): ErrnoError {

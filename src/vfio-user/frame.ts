@@ -43,6 +43,20 @@ export class Message {
   }
 }
 
+/** What a message says of itself; its size follows from its payload. */
+export interface Header {
+  readonly id: number
+  readonly command: number
+  /** VFIO_USER_F_*. */
+  readonly flags: number
+  /** Positive errno, of a reply with VFIO_USER_F_ERROR. */
+  readonly error?: number
+}
+
+/** Flags of a reply. */
+export const SUCCESS = wire.VFIO_USER_F_TYPE_REPLY
+export const FAILURE = wire.VFIO_USER_F_TYPE_REPLY | wire.VFIO_USER_F_ERROR
+
 /** Takes messages. @returns false to stop here, until {@link FrameReader.resume} */
 export type MessageHandler = (message: Message) => boolean
 
@@ -158,7 +172,8 @@ export class FrameReader {
         if (this.#closed) return
         if (!next && at < end) {
           this.#stopped = true
-          this.#kept = bytes.slice(at, end)
+          // what is the inbox's belongs to the next receive; what was kept once stays where it is
+          this.#kept = bytes === this.#inbox.bytes ? bytes.slice(at, end) : bytes.subarray(at, end)
           this.#lastFds = [...unclaimed]
           unclaimed = NO_FDS
           return
@@ -236,6 +251,18 @@ export class FrameReader {
       if (message.fds.length > 0) message.closeFds()
     }
   }
+}
+
+/** A message as it stands, in bytes of its own: for what is not built in a buffer that is there already. */
+export function encodeMessage(
+  { id, command, flags, error = 0 }: Header,
+  payload: Uint8Array = NO_BYTES,
+): Uint8Array {
+  const size = wire.VfioUserHeader.size + payload.length
+  const message = new Uint8Array(size)
+  message.set(wire.VfioUserHeader.encode({ msg_id: id, command, size, flags, error }))
+  message.set(payload, wire.VfioUserHeader.size)
+  return message
 }
 
 const NO_FDS: readonly number[] = []

@@ -4,13 +4,12 @@
  * Closing without an answer would be simpler, but QEMU 11.1 can abort when its first write meets a closed socket, and a
  * guest with it when the device was being added to it. So we end only our sending, and leave the closing to the client.
  */
-import * as wire from '../abi/vfio-user.ts'
 import { closeFd } from '../os/fd.ts'
 import { sendBytes } from '../os/message.ts'
 import { EPOLLIN, type Reactor } from '../os/reactor.ts'
 import { endWriting } from '../os/socket-ends.ts'
 import type { SharedBuffers } from './connection.ts'
-import { FrameReader } from './frame.ts'
+import { encodeMessage, FAILURE, FrameReader } from './frame.ts'
 
 /** Most clients that are being refused; more are closed at once. */
 const MAX_REFUSED = 16
@@ -65,9 +64,7 @@ export class RefusedClients {
 /** A VERSION message and then some. */
 const MAX_MESSAGE = 8192
 
-function answer(fd: number, msg_id: number, command: number, error: number): void {
-  const { size } = wire.VfioUserHeader
-  const flags = wire.VFIO_USER_F_TYPE_REPLY | wire.VFIO_USER_F_ERROR
-  sendBytes(fd, wire.VfioUserHeader.encode({ msg_id, command, size, flags, error }))
+function answer(fd: number, id: number, command: number, errno: number): void {
+  sendBytes(fd, encodeMessage({ id, command, flags: FAILURE, error: errno }))
   endWriting(fd)
 }

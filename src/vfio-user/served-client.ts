@@ -32,6 +32,12 @@ export interface ServedClient {
   readonly replyAt: number
   /** Says once, in the log, that guest memory came without a file, and what to do about it. */
   adviseSharedMemory(): void
+  /**
+   * Opens a second socket, which our own requests take from now on; its other end goes with the reply, as the only fd.
+   *
+   * @throws EMFILE, ENFILE, ENOSPC
+   */
+  openTwin(): void
   /** Fds that go with the reply, which is yet to be built: `replyAt` may move. They stay open until the client has gone. */
   attachFds(fds: readonly number[]): void
   /** Makes room for `size` bytes of payload; `replyAt` may move. */

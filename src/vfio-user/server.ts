@@ -87,7 +87,7 @@ export class Server implements Exposure {
     const user: GroupUser = { description, evict: () => connection.close() }
     this.#connection?.poll() // the client before may have gone just now
     try {
-      session = mdev.open(user, connection.container)
+      session = mdev.open(user, connection.container.memory)
       connection.start(session.device)
     } catch (error) {
       // A second client would hang in the backlog until its own time-out.

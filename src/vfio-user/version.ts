@@ -1,5 +1,8 @@
 /** VERSION: what each side can do, as JSON, read from a hostile peer and written for QEMU's small buffer. */
+import * as wire from '../abi/vfio-user.ts'
 import { ErrnoError } from '../lib/errno.ts'
+import type { Message } from './frame.ts'
+import type { ServedClient } from './served-client.ts'
 
 /** What one side says of migration. */
 export interface MigrationCapabilities {
@@ -9,6 +12,14 @@ export interface MigrationCapabilities {
   readonly max_bitmap_size: number
 }
 
+/** What one side says of a second socket, for requests of the server. */
+export interface TwinSocketCapability {
+  /** A client's: it wants one. A server's: here it is. */
+  readonly supported: boolean
+  /** A server's: which of the fds of its reply that is. */
+  readonly fd_index?: number
+}
+
 /** Most bytes of a bitmap of dirty pages: the protocol's default, and the most that QEMU takes. */
 export const MAX_BITMAP_SIZE = 256 * 2 ** 20
 
@@ -16,6 +27,7 @@ export const MAX_BITMAP_SIZE = 256 * 2 ** 20
 export interface Capabilities {
   /** It can migrate, or its device can. */
   readonly migration?: MigrationCapabilities
+  readonly twin_socket?: TwinSocketCapability
   /** Most fds in one message to the side that says so. */
   readonly max_msg_fds: number
   /** Most data bytes of one transfer. */
@@ -50,7 +62,49 @@ export const OUR_CAPABILITIES: Capabilities = {
 /** Said where the device can migrate. The bitmap's default is ours, and unsaid, lest the reply outgrow QEMU's buffer. */
 export const OUR_MIGRATION = { pgsize: 4096 } as const satisfies Partial<MigrationCapabilities>
 
+/** Said to a client that has asked for it: the twin is the only fd of the reply. */
+const OUR_TWIN_SOCKET: TwinSocketCapability = { supported: true, fd_index: 0 }
+
 const MAX_JSON = 4096
+
+const versionView = wire.VfioUserVersion.view()
+
+/**
+ * Answers VERSION with what both sides can do.
+ *
+ * @throws EINVAL said already, another major, or a proposal that makes no sense · EMFILE, ENFILE no fds for a twin socket
+ */
+export function version(client: ServedClient, request: Message): number {
+  const { major, minor } = versionView.aim(request.view, request.at)
+  if (client.capabilities !== undefined) throw refusal('said already')
+  if (major !== wire.VFIO_USER_MAJOR)
+    throw refusal(`major ${major}, ours is ${wire.VFIO_USER_MAJOR}`)
+  const proposal = parseCapabilities(request.payload(wire.VfioUserVersion.size))
+  const { write_multiple, sparse_mmap_fds, migration } = proposal // not to be answered unasked
+  const migrates = migration !== undefined && client.device.migration !== undefined
+  const hasTwin = wantsTwin(proposal, request)
+  if (hasTwin) client.openTwin()
+  const json = encodeCapabilities({
+    ...OUR_CAPABILITIES,
+    write_multiple,
+    sparse_mmap_fds,
+    ...(migrates && { migration: OUR_MIGRATION }),
+    ...(hasTwin && { twin_socket: OUR_TWIN_SOCKET }),
+  })
+  client.reserveReply(wire.VfioUserVersion.size + json.length)
+  versionView.aim(client.reply, client.replyAt)
+  versionView.major = wire.VFIO_USER_MAJOR
+  versionView.minor = Math.min(minor, wire.VFIO_USER_MINOR) // QEMU refuses a minor above its own
+  client.replyBytes.set(json, client.replyAt + wire.VfioUserVersion.size)
+  client.capabilities = proposal
+  return wire.VfioUserVersion.size + json.length
+}
+
+/** Whether the client has asked for a twin socket, and there is a reply that can bring it. */
+function wantsTwin({ twin_socket, max_msg_fds }: Capabilities, { flags }: Message): boolean {
+  const hasReply = (flags & wire.VFIO_USER_F_NO_REPLY) === 0
+  return twin_socket?.supported === true && max_msg_fds > 0 && hasReply
+}
 
 /**
  * Reads the JSON of a VERSION message: an object, one NUL at its end.
@@ -80,8 +134,9 @@ export function parseCapabilities(bytes: Uint8Array): Capabilities {
     if (!valid) throw refusal(`${key}: ${JSON.stringify(value)}`)
     capabilities[key] = value
   }
-  const { migration } = given
+  const { migration, twin_socket } = given
   if (migration !== undefined) capabilities['migration'] = parseMigration(migration)
+  if (twin_socket !== undefined) capabilities['twin_socket'] = parseTwinSocket(twin_socket)
   return capabilities as unknown as Capabilities
 }
 
@@ -92,6 +147,15 @@ function parseMigration(given: unknown): MigrationCapabilities {
   if (!isCount(pgsize) || pgsize === 0 || pgsize % 4096 !== 0 || !isCount(max_bitmap_size))
     throw refusal(`migration: ${JSON.stringify(given)}`)
   return { pgsize, max_bitmap_size }
+}
+
+/** @throws EINVAL */
+function parseTwinSocket(given: unknown): TwinSocketCapability {
+  if (!isObject(given)) throw refusal('twin_socket: no object')
+  const { supported = false, fd_index } = given
+  if (typeof supported !== 'boolean' || (fd_index !== undefined && !isCount(fd_index)))
+    throw refusal(`twin_socket: ${JSON.stringify(given)}`)
+  return { supported, ...(fd_index !== undefined && { fd_index }) }
 }
 
 /** The JSON of a VERSION message, compact, with its NUL. */

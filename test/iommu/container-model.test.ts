@@ -4,7 +4,8 @@ import { readSync } from 'node:fs'
 import { test } from 'node:test'
 import * as fc from 'fast-check'
 import type { RemoteMemory } from '../../src/iommu/memory.ts'
-import { Container, type DmaMap } from '../../src/iommu/container.ts'
+import { Container } from '../../src/iommu/container.ts'
+import type { DmaMap } from '../../src/iommu/map-entry.ts'
 import { ErrnoError } from '../../src/lib/errno.ts'
 import { Unwind } from '../../src/lib/unwind.ts'
 import { KINDS, makeBacking } from '../support/backing.ts'
@@ -58,10 +59,19 @@ class Model {
     this.maps.push(map)
   }
 
-  unmap(first: number, pages: number): void {
-    const found = this.maps.find((map) => map.first === first && map.pages === pages)
-    if (found === undefined) throw new Refusal('ENOENT')
-    this.maps = this.maps.filter((map) => map !== found)
+  /** @returns bytes */
+  unmap(first: number, pages: number): number {
+    const end = first + pages
+    const overlaps = (map: MapOperation) => map.first < end && map.first + map.pages > first
+    const isInside = (map: MapOperation) => map.first >= first && map.first + map.pages <= end
+    const gone = this.maps.filter(overlaps)
+    if (pages === 0 || !gone.every(isInside)) throw new Refusal('EINVAL')
+    this.maps = this.maps.filter((map) => !gone.includes(map))
+    return gone.reduce((sum, map) => sum + map.pages, 0) * PAGE
+  }
+
+  unmapAll(): number {
+    return this.unmap(0, 2 * IOVA_PAGES)
   }
 
   read(at: number, target: Uint8Array): void {
@@ -140,25 +150,26 @@ const operation: fc.Arbitrary<Operation> = fc.oneof(
   },
 )
 
-/** What a step comes to: the errno, or the bytes read. */
-function outcome(step: () => Uint8Array | void): string {
+type Result = Uint8Array | number | void
+
+/** What a step comes to: the errno, the bytes read, or how many were unmapped. */
+function outcome(step: () => Result): string {
   try {
-    const bytes = step()
-    return bytes === undefined ? 'done' : Buffer.from(bytes).toString('base64')
+    const result = step()
+    return result instanceof Uint8Array ? Buffer.from(result).toString('base64') : String(result)
   } catch (error) {
     return (error as ErrnoError).code
   }
 }
 
-function runOnModel(model: Model, operation: Operation): Uint8Array | void {
+function runOnModel(model: Model, operation: Operation): Result {
   switch (operation.kind) {
     case 'map':
       return model.map(operation)
     case 'unmap':
       return model.unmap(operation.first, operation.pages)
     case 'unmapAll':
-      model.maps = []
-      return
+      return model.unmapAll()
     case 'read': {
       const target = new Uint8Array(operation.length)
       model.read(operation.at, target)
@@ -173,21 +184,21 @@ function runOnContainer(
   container: Container,
   files: readonly number[],
   operation: Operation,
-): Uint8Array | void {
+): Result {
   switch (operation.kind) {
     case 'map':
       return container.map(dmaMap(operation, files))
     case 'unmap':
-      return container.unmap(operation.first * PAGE, operation.pages * PAGE)
+      return container.unmap(operation.first * PAGE, operation.pages * PAGE) as number
     case 'unmapAll':
-      return container.unmapAll()
+      return container.unmapAll() as number
     case 'read': {
       const target = new Uint8Array(operation.length)
-      void container.read(operation.at, target)
+      void container.memory.read(operation.at, target)
       return target
     }
     case 'write':
-      return void container.write(operation.at, operation.bytes)
+      return void container.memory.write(operation.at, operation.bytes)
   }
 }
 
@@ -219,9 +230,9 @@ function compare(operations: readonly Operation[]): void {
   using fds = new Fds()
   const files = KINDS.map((kind) => fds.own(makeBacking(kind, FILE_PAGES * PAGE, scratch)))
   const model = new Model()
-  const container = new Container(MAX_MAPS, refusesAll)
+  const container = new Container({ maxMaps: MAX_MAPS, remote: refusesAll })
   using end = new Unwind()
-  end.defer(() => container.unmapAll())
+  end.defer(() => void container.unmapAll())
   for (const operation of operations) {
     assert.equal(
       outcome(() => runOnContainer(container, files, operation)),

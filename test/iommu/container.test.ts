@@ -1,12 +1,22 @@
 import assert from 'node:assert/strict'
 import { ftruncateSync, openSync, readSync, writeSync } from 'node:fs'
 import { test } from 'node:test'
-import { Container, type DmaMap } from '../../src/iommu/container.ts'
+import { Container } from '../../src/iommu/container.ts'
+import type { DmaMap } from '../../src/iommu/map-entry.ts'
 import type { RemoteMemory } from '../../src/iommu/memory.ts'
 import { ErrnoError } from '../../src/lib/errno.ts'
 import { createMemfd } from '../../src/os/memfd.ts'
 import { makeBacking } from '../support/backing.ts'
-import { assertKeepsFds, duplicate, Fds, isOpen, makeMemfd, makePipe } from '../support/fds.ts'
+import {
+  assertKeepsFds,
+  duplicate,
+  Fds,
+  isOpen,
+  makeMemfd,
+  makePipe,
+  MFD_ALLOW_SEALING,
+} from '../support/fds.ts'
+import { resourcesOf } from '../support/resources.ts'
 import { Scratch } from '../support/scratch.ts'
 
 const PAGE = 4096
@@ -53,7 +63,7 @@ class Setup implements Disposable {
   readonly remote = new Remote()
 
   constructor(maxMaps = 64) {
-    this.container = new Container(maxMaps, this.remote)
+    this.container = new Container({ maxMaps, remote: this.remote })
   }
 
   /** A map of `pages` from page `first` on, whose fd is a new one. */
@@ -82,7 +92,7 @@ class Setup implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.container.unmapAll()
+    this.container.close()
     this.fds[Symbol.dispose]()
     this.scratch[Symbol.dispose]()
   }
@@ -90,7 +100,7 @@ class Setup implements Disposable {
 
 function read(container: Container, iova: number, length: number): string {
   const target = Buffer.alloc(length, 0xee)
-  void container.read(iova, target)
+  void container.memory.read(iova, target)
   return target.toString('latin1')
 }
 
@@ -100,10 +110,9 @@ test('Container.map() makes client memory readable and writable at its iova', ()
   const map = setup.pages(100, 4, { file: { fd: duplicate(memfd), offset: 2 * PAGE } })
   container.map(map)
   assert.equal(container.count, 1)
-  assert.equal(isOpen(map.file?.fd ?? -1), false) // the mapping keeps the file
   writeSync(memfd, 'from the client', 3 * PAGE)
   assert.equal(read(container, 101 * PAGE, 15), 'from the client')
-  void container.write(103 * PAGE + 10, Buffer.from('from the device'))
+  void container.memory.write(103 * PAGE + 10, Buffer.from('from the device'))
   const bytes = Buffer.alloc(15)
   readSync(memfd, bytes, 0, 15, 5 * PAGE + 10)
   assert.equal(String(bytes), 'from the device')
@@ -189,7 +198,7 @@ test('Container.map() takes an identical map again, which changes nothing', () =
   setup.container.map({ iova: 0, size: PAGE, readable: true, writable: false })
   setup.container.map({ iova: 0, size: PAGE, readable: true, writable: false })
   assert.equal(setup.container.count, 2)
-  setup.container.unmap(10 * PAGE, 4 * PAGE)
+  void setup.container.unmap(10 * PAGE, 4 * PAGE)
   assert.throws(() => read(setup.container, 10 * PAGE, 1), { code: 'EFAULT' })
 })
 
@@ -212,7 +221,7 @@ test('Container.map() refuses more maps than there may be with ENOSPC', () => {
   for (const page of [5, 1, 3]) setup.map(page, 1)
   setup.refuses(setup.pages(7, 1), 'ENOSPC')
   setup.map(3, 1) // an identical one is no more
-  setup.container.unmap(1 * PAGE, PAGE)
+  void setup.container.unmap(1 * PAGE, PAGE)
   setup.map(7, 1)
   setup.refuses(setup.pages(9, 1), 'ENOSPC')
 })
@@ -225,20 +234,23 @@ test('Container.map() refuses more than 8 TiB with ENOSPC', () => {
   setup.refuses({ ...without, iova: 16 * TiB, size: 8 * TiB + PAGE }, 'ENOSPC')
 })
 
-test('Container.map() keeps 256 fds at most for memory that is not mapped, then ENOSPC', () => {
+test('Container.map() keeps 256 files at most, however many maps they back, then ENOSPC', () => {
   using setup = new Setup(1000)
   const { container, fds } = setup
-  const file = fds.own(makeBacking('unsealable memfd', PAGE, setup.scratch))
-  const backed = (page: number) =>
-    setup.pages(page, 1, { file: { fd: duplicate(file), offset: 0 } })
-  for (let page = 0; page < 256; page++) container.map(backed(page))
-  setup.refuses(backed(256), 'ENOSPC')
-  setup.map(257, 1) // a mapping keeps none
-  container.unmap(7 * PAGE, PAGE)
-  container.map(backed(7))
-  setup.refuses(backed(256), 'ENOSPC')
-  container.unmapAll()
-  container.map(backed(256))
+  const file = () => fds.own(makeBacking('unsealable memfd', PAGE, setup.scratch))
+  const backed = (page: number, fd: number) =>
+    setup.pages(page, 1, { file: { fd: duplicate(fd), offset: 0 } })
+  const files = Array.from({ length: 256 }, file)
+  for (const [page, fd] of files.entries()) container.map(backed(page, fd))
+  setup.refuses(backed(300, file()), 'ENOSPC')
+  setup.refuses(setup.pages(300, 1), 'ENOSPC') // one that is mapped keeps an fd as well
+  container.map(backed(300, files[7]!))
+  void container.unmap(7 * PAGE, PAGE)
+  setup.refuses(backed(301, file()), 'ENOSPC') // the seventh is still in use
+  void container.unmap(300 * PAGE, PAGE)
+  container.map(backed(301, file()))
+  void container.unmapAll()
+  container.map(backed(301, file()))
 })
 
 test('Container.map() refuses more than the file grants with EACCES', () => {
@@ -259,38 +271,179 @@ test('a map grants what it says and no more', () => {
   setup.map(1, 1, { readable: false })
   setup.map(2, 1, { readable: false, writable: false })
   const byte = new Uint8Array(1)
-  void container.read(0, byte)
-  void container.write(PAGE, byte)
-  assert.throws(() => container.write(0, byte), { code: 'EACCES' })
-  assert.throws(() => container.read(PAGE, byte), { code: 'EACCES' })
-  assert.throws(() => container.view(PAGE, 1), { code: 'EACCES' })
-  assert.throws(() => container.read(2 * PAGE, byte), { code: 'EACCES' })
-  assert.throws(() => container.write(2 * PAGE, byte), { code: 'EACCES' })
-  void container.read(0, byte) // still
+  void container.memory.read(0, byte)
+  void container.memory.write(PAGE, byte)
+  assert.throws(() => container.memory.write(0, byte), { code: 'EACCES' })
+  assert.throws(() => container.memory.read(PAGE, byte), { code: 'EACCES' })
+  assert.throws(() => container.memory.view(PAGE, 1), { code: 'EACCES' })
+  assert.throws(() => container.memory.read(2 * PAGE, byte), { code: 'EACCES' })
+  assert.throws(() => container.memory.write(2 * PAGE, byte), { code: 'EACCES' })
+  void container.memory.read(0, byte) // still
 })
 
-test('Container.unmap() takes exactly one map, else ENOENT', () => {
+// type1 version 2, as the kernel does it: reference, transcript 5.1
+test('Container.unmap() takes all maps in its range, and says how large they were', () => {
+  using setup = new Setup()
+  const { container } = setup
+  const unmap = (first: number, pages: number) => container.unmap(first * PAGE, pages * PAGE)
+  for (const [first, pages] of [
+    [10, 4],
+    [14, 1],
+    [20, 2],
+    [40, 1],
+  ] as const) {
+    setup.map(first, pages)
+  }
+  assert.equal(unmap(0, 10), 0)
+  assert.equal(unmap(16, 4), 0)
+  assert.equal(unmap(1000, 1), 0)
+  assert.equal(unmap(9, 13), 7 * PAGE)
+  assert.equal(container.count, 1)
+  for (const page of [10, 14, 21]) {
+    assert.throws(() => read(container, page * PAGE, 1), { code: 'EFAULT' })
+  }
+  assert.equal(read(container, 40 * PAGE, 1), '\0')
+  assert.equal(unmap(40, 1), PAGE)
+  assert.equal(unmap(40, 1), 0)
+})
+
+test('Container.unmap() refuses to cut a map at either end with EINVAL, and takes none', () => {
   using setup = new Setup()
   const { container } = setup
   setup.map(10, 4)
   setup.map(14, 4)
   for (const [first, pages] of [
-    [10, 3],
-    [11, 3],
-    [10, 5],
-    [9, 5],
-    [10, 8], // both
-    [0, 1],
-    [100, 4],
-    [10, 0],
+    [10, 3], // front part
+    [11, 3], // back part
+    [11, 2], // middle
+    [9, 3], // from before
+    [13, 5], // across both
+    [10, 6], // the first, and a part of the next
+    [0, 12],
+    [12, 100],
   ] as const) {
-    assert.throws(() => container.unmap(first * PAGE, pages * PAGE), { code: 'ENOENT' })
+    const range = `${first}+${pages}`
+    assert.throws(() => container.unmap(first * PAGE, pages * PAGE), { code: 'EINVAL' }, range)
+  }
+  for (const [iova, size] of [
+    [10 * PAGE, 0],
+    [10 * PAGE, PAGE - 1],
+    [10 * PAGE + 1, PAGE],
+    [10 * PAGE, -PAGE],
+    [-PAGE, PAGE],
+    [2 ** 53 - PAGE, 2 * PAGE],
+    [Number.NaN, PAGE],
+    [0, Infinity],
+  ] as const) {
+    assert.throws(() => container.unmap(iova, size), { code: 'EINVAL' }, `${iova}+${size}`)
   }
   assert.equal(container.count, 2)
-  container.unmap(10 * PAGE, 4 * PAGE)
-  assert.throws(() => container.unmap(10 * PAGE, 4 * PAGE), { code: 'ENOENT' })
-  assert.throws(() => read(container, 10 * PAGE, 1), { code: 'EFAULT' })
-  assert.equal(read(container, 14 * PAGE, 1), '\0')
+  assert.equal(container.unmap(10 * PAGE, 8 * PAGE), 8 * PAGE)
+})
+
+test('Container.isMap() knows the exact range of a map', () => {
+  using setup = new Setup()
+  const { container } = setup
+  setup.map(10, 4)
+  setup.map(14, 4)
+  const found = [10, 9, 11, 14].map((first) =>
+    [3, 4, 5, 8].filter((pages) => container.isMap(first * PAGE, pages * PAGE)),
+  )
+  assert.deepEqual(found, [[4], [], [], [4]])
+})
+
+test('GuestMemory.maps() says what is mapped, by iova', () => {
+  using setup = new Setup()
+  const { container } = setup
+  setup.map(9, 1, { writable: false })
+  setup.map(2, 3)
+  container.map({ iova: 0, size: PAGE, readable: false, writable: true })
+  assert.deepEqual(container.memory.maps(), [
+    { iova: 0, size: PAGE, readable: false, writable: true },
+    { iova: 2 * PAGE, size: 3 * PAGE, readable: true, writable: true },
+    { iova: 9 * PAGE, size: PAGE, readable: true, writable: false },
+  ])
+  void container.unmapAll()
+  assert.deepEqual(container.memory.maps(), [])
+})
+
+/** How often a file of this name is mapped to be shared. */
+function mappingsOf(name: string): number {
+  return resourcesOf().shared.filter((path) => path.includes(name)).length
+}
+
+test('a file is mapped once, whoever maps how many parts of it, and goes with the last of them', () => {
+  using one = new Setup()
+  using other = new Setup()
+  const file = one.fds.own(createMemfd('mapped-once', 16 * PAGE))
+  const readOnly = one.fds.own(openSync(`/proc/self/fd/${file}`, 'r'))
+  const part = (page: number, fd = file) => ({ file: { fd: duplicate(fd), offset: page * PAGE } })
+  assertKeepsFds(() => {
+    for (let page = 0; page < 16; page++) one.map(page, 1, part(15 - page))
+    other.map(3, 4, part(2))
+    for (let page = 0; page < 16; page++)
+      void one.container.memory.read(page * PAGE, new Uint8Array(9))
+    assert.equal(mappingsOf('mapped-once'), 1)
+    other.map(20, 1, { ...part(0, readOnly), writable: false })
+    assert.equal(read(other.container, 20 * PAGE, 1), '\0')
+    assert.equal(mappingsOf('mapped-once'), 2) // whoever may only read has no mapping to write through
+    void one.container.memory.write(13 * PAGE, Buffer.from('shared'))
+    assert.equal(read(other.container, 3 * PAGE, 6), 'shared')
+    void one.container.unmapAll()
+    assert.equal(read(other.container, 3 * PAGE, 6), 'shared')
+    void other.container.unmapAll()
+    assert.equal(mappingsOf('mapped-once'), 0)
+  })
+})
+
+test('a file that grows can be mapped further, and what was mapped stays', () => {
+  using setup = new Setup()
+  const { container } = setup
+  const file = setup.fds.own(makeMemfd(MFD_ALLOW_SEALING))
+  const part = (page: number) => ({ file: { fd: duplicate(file), offset: page * PAGE } })
+  ftruncateSync(file, PAGE)
+  setup.map(0, 1, part(0))
+  void container.memory.write(0, Buffer.from('small'))
+  setup.refuses(setup.pages(1, 1, part(1)), 'EINVAL')
+  ftruncateSync(file, 9 * PAGE)
+  setup.map(1, 8, part(1))
+  void container.memory.write(9 * PAGE - 5, Buffer.from('large'))
+  assert.equal(read(container, 0, 5), 'small')
+  assert.equal(read(container, 9 * PAGE - 5, 5), 'large')
+  const bytes = Buffer.alloc(5)
+  readSync(file, bytes, 0, 5, 9 * PAGE - 5)
+  assert.equal(String(bytes), 'large')
+})
+
+test('a sparse file of 8 TiB can be mapped as one', () => {
+  using setup = new Setup()
+  const { container } = setup
+  const file = setup.fds.own(createMemfd('sparse', 8 * TiB))
+  container.map({
+    iova: 0,
+    size: 8 * TiB,
+    readable: true,
+    writable: true,
+    file: { fd: duplicate(file), offset: 0 },
+  })
+  void container.memory.write(8 * TiB - 3, Buffer.from('end'))
+  assert.equal(read(container, 8 * TiB - 3, 3), 'end')
+})
+
+test('a view reads zeros after unmap, though another map still has the file', () => {
+  using one = new Setup()
+  using other = new Setup()
+  const file = one.fds.own(createMemfd('kept', PAGE))
+  const part = { file: { fd: duplicate(file), offset: 0 } }
+  one.map(0, 1, part)
+  other.map(0, 1, { file: { fd: duplicate(file), offset: 0 } })
+  void other.container.memory.write(0, Buffer.from('secret'))
+  const view = one.container.memory.view(0, 6)
+  assert.equal(String(Buffer.from(view)), 'secret')
+  void one.container.unmapAll()
+  assert.deepEqual([...view], [0, 0, 0, 0, 0, 0])
+  view.fill(0xff)
+  assert.equal(read(other.container, 0, 6), 'secret')
 })
 
 test('memory that is gone is not found by the shortcut to the last map', () => {
@@ -298,11 +451,11 @@ test('memory that is gone is not found by the shortcut to the last map', () => {
   const { container } = setup
   setup.map(10, 1)
   assert.equal(read(container, 10 * PAGE, 1), '\0')
-  container.unmap(10 * PAGE, PAGE)
+  void container.unmap(10 * PAGE, PAGE)
   assert.throws(() => read(container, 10 * PAGE, 1), { code: 'EFAULT' })
   setup.map(10, 1)
   assert.equal(read(container, 10 * PAGE, 1), '\0')
-  container.unmapAll()
+  void container.unmapAll()
   assert.throws(() => read(container, 10 * PAGE, 1), { code: 'EFAULT' })
 })
 
@@ -314,9 +467,9 @@ test('Container.unmapAll() takes all, and may be repeated', () => {
   const kept = setup.pages(6, 1, { file: { fd: duplicate(file), offset: 0 } })
   container.map(kept)
   assert.equal(isOpen(kept.file?.fd ?? -1), true)
-  const view = container.view(0, 4)
-  container.unmapAll()
-  container.unmapAll()
+  const view = container.memory.view(0, 4)
+  void container.unmapAll()
+  void container.unmapAll()
   assert.equal(container.count, 0)
   assert.equal(isOpen(kept.file?.fd ?? -1), false)
   writeSync(setup.memfd, 'new', 0)
@@ -340,7 +493,7 @@ test('Container.read() and write() go across maps, and stop where one ends', () 
     setup.map(page, 1, { file: { fd: duplicate(memfd), offset: offset * PAGE } })
   }
   const pattern = Buffer.from(Array.from({ length: PAGE + 20 }, (_, i) => i % 251))
-  void container.write(11 * PAGE - 10, pattern)
+  void container.memory.write(11 * PAGE - 10, pattern)
   assert.equal(read(container, 11 * PAGE - 10, PAGE + 20), pattern.toString('latin1'))
   const end = Buffer.alloc(10)
   readSync(memfd, end, 0, 10, 4 * PAGE - 10)
@@ -350,8 +503,8 @@ test('Container.read() and write() go across maps, and stop where one ends', () 
 
   assert.throws(() => read(container, 13 * PAGE - 1, 2), { code: 'EFAULT' })
   assert.throws(() => read(container, 10 * PAGE - 1, 2), { code: 'EFAULT' })
-  assert.throws(() => container.write(13 * PAGE - 1, pattern), { code: 'EFAULT' })
-  void container.read(13 * PAGE, new Uint8Array(0)) // nothing of nowhere
+  assert.throws(() => container.memory.write(13 * PAGE - 1, pattern), { code: 'EFAULT' })
+  void container.memory.read(13 * PAGE, new Uint8Array(0)) // nothing of nowhere
 })
 
 test('addresses that are none are EFAULT, whatever was accessed before', () => {
@@ -361,11 +514,11 @@ test('addresses that are none are EFAULT, whatever was accessed before', () => {
   const byte = new Uint8Array(1)
   for (let round = 0; round < 2; round++) {
     for (const iova of [-1, -PAGE, Number.NaN, Infinity, PAGE, 2 ** 60]) {
-      assert.throws(() => container.read(iova, byte), { code: 'EFAULT' }, `${iova}`)
-      assert.throws(() => container.write(iova, byte), { code: 'EFAULT' }, `${iova}`)
-      assert.throws(() => container.view(iova, 1), { code: 'EFAULT' }, `${iova}`)
+      assert.throws(() => container.memory.read(iova, byte), { code: 'EFAULT' }, `${iova}`)
+      assert.throws(() => container.memory.write(iova, byte), { code: 'EFAULT' }, `${iova}`)
+      assert.throws(() => container.memory.view(iova, 1), { code: 'EFAULT' }, `${iova}`)
     }
-    void container.read(0, byte) // now there is a last map
+    void container.memory.read(0, byte) // now there is a last map
   }
 })
 
@@ -374,13 +527,13 @@ test('Container.view() is client memory itself, inside one map', () => {
   const { container, memfd } = setup
   setup.map(0, 2)
   setup.map(2, 2, { file: { fd: duplicate(memfd), offset: 2 * PAGE } })
-  const view = container.view(PAGE - 2, 4)
+  const view = container.memory.view(PAGE - 2, 4)
   writeSync(memfd, 'seen', PAGE - 2)
   assert.equal(String(Buffer.from(view)), 'seen')
   view.set(Buffer.from('sent'))
   assert.equal(read(container, PAGE - 2, 4), 'sent')
-  assert.equal(container.view(0, 2 * PAGE).length, 2 * PAGE)
-  assert.equal(container.view(0, 0).length, 0)
+  assert.equal(container.memory.view(0, 2 * PAGE).length, 2 * PAGE)
+  assert.equal(container.memory.view(0, 0).length, 0)
   for (const [iova, length] of [
     [0, 2 * PAGE + 1],
     [2 * PAGE - 1, 2],
@@ -388,7 +541,11 @@ test('Container.view() is client memory itself, inside one map', () => {
     [0, -1],
     [0, Number.NaN],
   ] as const) {
-    assert.throws(() => container.view(iova, length), { code: 'EFAULT' }, `${iova}+${length}`)
+    assert.throws(
+      () => container.memory.view(iova, length),
+      { code: 'EFAULT' },
+      `${iova}+${length}`,
+    )
   }
 })
 
@@ -397,8 +554,8 @@ test('a view reads zeros after unmap, and its stores reach neither the client no
   const { container, memfd } = setup
   setup.map(0, 1)
   writeSync(memfd, 'secret', 0)
-  const view = container.view(0, 6)
-  container.unmap(0, PAGE)
+  const view = container.memory.view(0, 6)
+  void container.unmap(0, PAGE)
   assert.deepEqual([...view], [0, 0, 0, 0, 0, 0])
   setup.map(0, 1)
   view.fill(0xff)
@@ -412,7 +569,7 @@ test('a stray store to a map without writing does not reach the client', () => {
   using setup = new Setup()
   setup.map(0, 2, { writable: false })
   writeSync(setup.memfd, 'original', 0)
-  setup.container.view(0, 8).fill(0xff)
+  setup.container.memory.view(0, 8).fill(0xff)
   const bytes = Buffer.alloc(8)
   readSync(setup.memfd, bytes, 0, 8, 0)
   assert.equal(String(bytes), 'original')
@@ -427,18 +584,18 @@ test('a client that cuts its file crashes nobody: what is gone reads as zeros', 
   for (const [i, fd] of [disk, unsealable, unsealed].entries()) {
     setup.map(2 * i, 2, { file: { fd: duplicate(fd), offset: 0 } })
   }
-  void container.write(0, Buffer.alloc(6 * PAGE, 0xaa))
+  void container.memory.write(0, Buffer.alloc(6 * PAGE, 0xaa))
   ftruncateSync(disk, 0)
   ftruncateSync(unsealable, PAGE)
   assert.throws(() => ftruncateSync(unsealed, 0), { code: 'EPERM' })
   const target = Buffer.alloc(6 * PAGE, 0x55)
-  void container.read(0, target)
+  void container.memory.read(0, target)
   const expected = Buffer.alloc(6 * PAGE, 0xaa)
     .fill(0, 0, 2 * PAGE)
     .fill(0, 3 * PAGE, 4 * PAGE)
   assert.ok(target.equals(expected))
-  assert.throws(() => container.view(0, 1), { code: 'EOPNOTSUPP' })
-  assert.throws(() => container.view(2 * PAGE, 1), { code: 'EOPNOTSUPP' })
+  assert.throws(() => container.memory.view(0, 1), { code: 'EOPNOTSUPP' })
+  assert.throws(() => container.memory.view(2 * PAGE, 1), { code: 'EOPNOTSUPP' })
 })
 
 test('a map without a file is read and written by the client, and the rest of an access at once', async () => {
@@ -447,7 +604,7 @@ test('a map without a file is read and written by the client, and the rest of an
   container.map({ iova: 0, size: PAGE, readable: true, writable: true })
   container.map(setup.pages(1, 1))
   const sent = Uint8Array.from({ length: 64 }, (_, i) => i + 1)
-  const written = container.write(PAGE - 32, sent)
+  const written = container.memory.write(PAGE - 32, sent)
   assert.ok(written instanceof Promise)
   assert.deepEqual(remote.asked, [`write ${PAGE - 32}+32`])
   assert.equal(
@@ -459,11 +616,11 @@ test('a map without a file is read and written by the client, and the rest of an
   await written
 
   const target = new Uint8Array(64)
-  const done = container.read(PAGE - 32, target)
+  const done = container.memory.read(PAGE - 32, target)
   remote.serve()
   await done
   assert.deepEqual(target, sent)
-  assert.throws(() => container.view(0, 1), { code: 'EOPNOTSUPP' })
+  assert.throws(() => container.memory.view(0, 1), { code: 'EOPNOTSUPP' })
 })
 
 test('an access ends when all of its parts have, with the first error', async () => {
@@ -471,16 +628,21 @@ test('an access ends when all of its parts have, with the first error', async ()
   const { container } = setup
   container.map({ iova: 0, size: PAGE, readable: true, writable: false })
   container.map({ iova: PAGE, size: PAGE, readable: true, writable: true })
-  assert.throws(() => container.write(0, new Uint8Array(1)), { code: 'EACCES' })
-  const refusing = new Container(4, {
-    read: async (iova) => {
-      throw new ErrnoError(iova < PAGE ? 'ENODEV' : 'EIO', 'refused')
+  assert.throws(() => container.memory.write(0, new Uint8Array(1)), { code: 'EACCES' })
+  const refusing = new Container({
+    maxMaps: 4,
+    remote: {
+      read: async (iova) => {
+        throw new ErrnoError(iova < PAGE ? 'ENODEV' : 'EIO', 'refused')
+      },
+      write: async () => {},
     },
-    write: async () => {},
   })
   refusing.map({ iova: 0, size: PAGE, readable: true, writable: true })
   refusing.map({ iova: PAGE, size: PAGE, readable: true, writable: true })
-  await assert.rejects(async () => refusing.read(PAGE - 1, new Uint8Array(2)), { code: 'ENODEV' })
+  await assert.rejects(async () => refusing.memory.read(PAGE - 1, new Uint8Array(2)), {
+    code: 'ENODEV',
+  })
 })
 
 test('containers do not see each other, though they map the same file at the same iova', () => {
@@ -488,9 +650,9 @@ test('containers do not see each other, though they map the same file at the sam
   using other = new Setup()
   one.map(0, 1)
   other.map(0, 1)
-  void one.container.write(0, Buffer.from('mine'))
+  void one.container.memory.write(0, Buffer.from('mine'))
   assert.equal(read(other.container, 0, 4), '\0\0\0\0')
-  assert.notEqual(one.container.view(0, 1).buffer, other.container.view(0, 1).buffer)
+  assert.notEqual(one.container.memory.view(0, 1).buffer, other.container.memory.view(0, 1).buffer)
 })
 
 test('any number of maps and unmaps is one after the other, and leaves no fd', () => {
@@ -498,8 +660,8 @@ test('any number of maps and unmaps is one after the other, and leaves no fd', (
     using setup = new Setup()
     for (let i = 0; i < 20_000; i++) {
       setup.map(i % 7, 1)
-      void setup.container.write((i % 7) * PAGE, Uint8Array.of(i))
-      setup.container.unmap((i % 7) * PAGE, PAGE)
+      void setup.container.memory.write((i % 7) * PAGE, Uint8Array.of(i))
+      void setup.container.unmap((i % 7) * PAGE, PAGE)
     }
     const memfd = makeMemfd(0) // of no size
     setup.refuses(setup.pages(9, 1, { file: { fd: memfd, offset: 0 } }), 'EINVAL')

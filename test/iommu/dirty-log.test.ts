@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import * as fc from 'fast-check'
 import { Container } from '../../src/iommu/container.ts'
-import { bitmapSize, DirtyLog, type IovaRange, PageSet } from '../../src/iommu/dirty-log.ts'
+import { bitmapSize, DirtyLog, type IovaRange } from '../../src/iommu/dirty-log.ts'
+import { PageSet } from '../../src/iommu/page-set.ts'
 import type { RemoteMemory } from '../../src/iommu/memory.ts'
 import { KINDS, makeBacking, MAPPABLE } from '../support/backing.ts'
 import { Scratch } from '../support/scratch.ts'
@@ -143,9 +144,9 @@ describe('DirtyLog', () => {
 
   test('reports what was viewed, even before the start, until it is unmapped', () => {
     const log = new DirtyLog()
-    log.viewed(2 * PAGE, 1)
+    log.hold(2 * PAGE, 1)
     log.start([], PAGE)
-    log.viewed(3 * PAGE, 1)
+    log.hold(3 * PAGE, 1)
     for (let i = 0; i < 3; i++) assert.deepEqual(reportOf(log, 0, 8), [2, 3])
     log.forget(2 * PAGE, PAGE)
     assert.deepEqual(reportOf(log, 0, 8), [3])
@@ -221,7 +222,7 @@ const REMOTE: RemoteMemory = { read: async () => {}, write: async () => {} }
 /** A container with 16 pages at 16 pages, and 16 pages without a file at 64. */
 class Setup implements Disposable {
   readonly scratch = new Scratch()
-  readonly container = new Container(8, REMOTE)
+  readonly container = new Container({ maxMaps: 8, remote: REMOTE })
 
   constructor(kind: (typeof KINDS)[number] = 'sealed memfd', writable = true) {
     this.map(16, 16, kind, writable)
@@ -243,7 +244,7 @@ class Setup implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.container.unmapAll()
+    this.container.close()
     this.scratch[Symbol.dispose]()
   }
 }
@@ -253,8 +254,8 @@ describe('Container with its dirty log on', () => {
     test(`notes what is written, not what is read, of a map of a ${kind}`, () => {
       using setup = new Setup(kind)
       setup.container.dirtyLog.start([], PAGE)
-      void setup.container.write(18 * PAGE + 4000, Buffer.alloc(200))
-      void setup.container.read(20 * PAGE, Buffer.alloc(200))
+      void setup.container.memory.write(18 * PAGE + 4000, Buffer.alloc(200))
+      void setup.container.memory.read(20 * PAGE, Buffer.alloc(200))
       assert.deepEqual(setup.take(16, 16), [2, 3])
       assert.deepEqual(setup.take(16, 16), [])
     })
@@ -263,9 +264,9 @@ describe('Container with its dirty log on', () => {
   for (const kind of MAPPABLE) {
     test(`takes a view of a ${kind} for a write, at any time`, () => {
       using setup = new Setup(kind)
-      const early = setup.container.view(17 * PAGE, 1)
+      const early = setup.container.memory.view(17 * PAGE, 1)
       setup.container.dirtyLog.start([], PAGE)
-      setup.container.view(19 * PAGE, PAGE + 1)
+      setup.container.memory.view(19 * PAGE, PAGE + 1)
       assert.deepEqual(setup.take(16, 16), [1, 3, 4])
       early[0] = 1
       assert.deepEqual(setup.take(16, 16), [1, 3, 4])
@@ -274,7 +275,7 @@ describe('Container with its dirty log on', () => {
 
   test('takes no view for a write that cannot be written', () => {
     using setup = new Setup('sealed memfd', false)
-    setup.container.view(17 * PAGE, 1)
+    setup.container.memory.view(17 * PAGE, 1)
     setup.container.dirtyLog.start([], PAGE)
     assert.deepEqual(setup.take(16, 16), [])
   })
@@ -283,7 +284,7 @@ describe('Container with its dirty log on', () => {
     using setup = new Setup()
     setup.container.dirtyLog.start([], PAGE)
     const across = Buffer.alloc(2 * PAGE)
-    assert.throws(() => setup.container.write(31 * PAGE, across), { code: 'EFAULT' })
+    assert.throws(() => setup.container.memory.write(31 * PAGE, across), { code: 'EFAULT' })
     assert.deepEqual(setup.take(16, 16), [15])
   })
 
@@ -291,7 +292,7 @@ describe('Container with its dirty log on', () => {
     using setup = new Setup()
     setup.map(32, 16, 'file on disk')
     setup.container.dirtyLog.start([], PAGE)
-    void setup.container.write(31 * PAGE, Buffer.alloc(2 * PAGE))
+    void setup.container.memory.write(31 * PAGE, Buffer.alloc(2 * PAGE))
     assert.deepEqual(setup.take(16, 16), [15])
     assert.deepEqual(setup.take(32, 16), [0])
   })
@@ -299,7 +300,7 @@ describe('Container with its dirty log on', () => {
   test('notes nothing of writes by message, and reports no such map', async () => {
     using setup = new Setup()
     setup.container.dirtyLog.start([], PAGE)
-    await setup.container.write(64 * PAGE, Buffer.alloc(PAGE))
+    await setup.container.memory.write(64 * PAGE, Buffer.alloc(PAGE))
     assert.throws(() => setup.take(64, 16), { code: 'EINVAL' })
     const bitmap = new Uint8Array(8)
     setup.container.dirtyLog.report(64 * PAGE, 16 * PAGE, PAGE, bitmap)
@@ -309,9 +310,9 @@ describe('Container with its dirty log on', () => {
   test('forgets what is unmapped', () => {
     using setup = new Setup()
     setup.container.dirtyLog.start([], PAGE)
-    void setup.container.write(18 * PAGE, Buffer.alloc(1))
-    setup.container.view(20 * PAGE, 1)
-    setup.container.unmap(16 * PAGE, 16 * PAGE)
+    void setup.container.memory.write(18 * PAGE, Buffer.alloc(1))
+    setup.container.memory.view(20 * PAGE, 1)
+    void setup.container.unmap(16 * PAGE, 16 * PAGE)
     setup.map(16, 16, 'sealed memfd')
     assert.deepEqual(setup.take(16, 16), [])
   })
@@ -319,10 +320,10 @@ describe('Container with its dirty log on', () => {
   test('reports in larger pages: page n is counted from the map on', () => {
     using setup = new Setup()
     setup.container.dirtyLog.start([], PAGE)
-    void setup.container.write(18 * PAGE, Buffer.alloc(1))
-    void setup.container.write(31 * PAGE, Buffer.alloc(1))
+    void setup.container.memory.write(18 * PAGE, Buffer.alloc(1))
+    void setup.container.memory.write(31 * PAGE, Buffer.alloc(1))
     assert.deepEqual(setup.take(16, 16, 4 * PAGE), [0, 3])
-    void setup.container.write(31 * PAGE, Buffer.alloc(1))
+    void setup.container.memory.write(31 * PAGE, Buffer.alloc(1))
     assert.deepEqual(setup.take(16, 16, 2 ** 40), [0])
   })
 

@@ -87,6 +87,30 @@ const PROGRAMS: Readonly<Record<string, (reactor: Reactor) => void>> = {
     }, 1)
   },
 
+  /** One that says 'more' a hundred times, of which no event tells, beside one that throws. */
+  more(reactor) {
+    let calls = 0
+    let thrown = false
+    process.on('uncaughtException', () => {
+      thrown = true
+    })
+    const patient = EventFd.create()
+    const throwing = EventFd.create()
+    const bad = reactor.watch(throwing.fd, EPOLLIN, () => {
+      if (calls > 50) bad.close()
+      throw new Error('beside the point')
+    })
+    const watch = reactor.watch(patient.fd, EPOLLIN, () => {
+      patient.drain()
+      if (++calls < 100) return 'more'
+      watch.close()
+      console.log(JSON.stringify({ calls, thrown }))
+      return true
+    })
+    patient.signal()
+    throwing.signal()
+  },
+
   /** A peer that sends all the time, and is read all the time. */
   peer(reactor) {
     let bytes = 0

@@ -256,6 +256,109 @@ for (const [name, watcher] of Object.entries(WATCHERS)) {
       flood.close()
     })
 
+    test("a handler that says 'more' is called again, with no events, until it does not", async () => {
+      using fds = new Fds()
+      const watched = new Reactor(watcher)
+      const fd = readable(fds)
+      const seen: number[] = []
+      await new Promise<void>((resolve) => {
+        const watch = watched.watch(fd, EPOLLIN, (events) => {
+          receiveInto(fd, BYTE) // no event will tell of what is left
+          seen.push(events)
+          if (seen.length < 500) return 'more'
+          watch.close()
+          resolve()
+          return true
+        })
+      })
+      assert.deepEqual([...new Set(seen)], [EPOLLIN, 0])
+      assert.equal(seen.indexOf(0), 1)
+    })
+
+    test("one that says 'more' is called once for each call of another that is always ready", async () => {
+      using fds = new Fds()
+      const watched = new Reactor(watcher)
+      const order: string[] = []
+      const endless = watched.watch(readable(fds), EPOLLIN, () => {
+        order.push('more')
+        return 'more'
+      })
+      await new Promise<void>((resolve) => {
+        const other = watched.watch(readable(fds), EPOLLIN, () => {
+          order.push('other')
+          if (order.length < 1000) return
+          other.close()
+          endless.close()
+          resolve()
+        })
+      })
+      const rounds = order.join(' ').split('other')
+      const longest = Math.max(...rounds.map((round) => round.split('more').length - 1))
+      assert.ok(longest <= 2, `${longest} calls in a row`) // at the end of one turn, and the start of the next
+    })
+
+    test("of many that say 'more' all get nearly as many calls", async () => {
+      using fds = new Fds()
+      const watched = new Reactor(watcher)
+      const calls = Array.from({ length: 200 }, () => 0) // more than one round takes
+      let total = 0
+      await new Promise<void>((resolve) => {
+        const watches = calls.map((_, i) =>
+          watched.watch(readable(fds), EPOLLIN, () => {
+            calls[i] = (calls[i] ?? 0) + 1
+            if (++total < 20 * calls.length) return 'more'
+            for (const watch of watches) watch.close()
+            resolve()
+            return true
+          }),
+        )
+      })
+      // those that the first look at the set finds begin some rounds before the last
+      assert.ok(Math.max(...calls) - Math.min(...calls) <= 4, calls.join(' '))
+    })
+
+    test("a watch that is closed after its handler said 'more' is not called again", async () => {
+      using fds = new Fds()
+      const watched = new Reactor(watcher)
+      let calls = 0
+      const watches = [1, 2, 3].map(() =>
+        watched.watch(readable(fds), EPOLLIN, () => {
+          if (++calls === 3) for (const watch of watches) watch.close()
+          return 'more'
+        }),
+      )
+      await fence(watched)
+      await fence(watched)
+      assert.equal(calls, 3)
+    })
+
+    test('Watch.again() has the handler called once, with no events', async () => {
+      using fds = new Fds()
+      const watched = new Reactor(watcher)
+      const [, idle] = pair(fds)
+      const seen: number[] = []
+      let watch = watched.watch(idle, EPOLLIN, (events) => seen.push(events))
+      watch.again()
+      watch.again()
+      await fence(watched)
+      await fence(watched)
+      assert.deepEqual(seen, [0])
+      watch.again()
+      watch.close()
+      watch.again()
+      watch = watched.watch(idle, EPOLLIN, () => assert.fail('it was another that asked'))
+      await fence(watched)
+      await fence(watched)
+      assert.deepEqual(seen, [0])
+      watch.close()
+    })
+
+    test("what another handler throws does not lose one that said 'more'", async () => {
+      const { code, signal, stdout, stderr } = await ended(startProgram('more', name))
+      assert.deepEqual({ code, signal, stderr }, { code: 0, signal: null, stderr: '' })
+      assert.deepEqual(JSON.parse(stdout), { calls: 100, thrown: true })
+    })
+
     test('keeps the process alive while anything is watched, and not longer', async () => {
       const child = startProgram('stay', name)
       assert.ok(child.stdout !== null)

@@ -14,7 +14,7 @@ const WINDOW = 2 ** 29
 
 /** @param pid this process unless given */
 export function resourcesOf(pid: number = process.pid): Resources {
-  const mappings = readFileSync(`/proc/${pid}/maps`, 'utf8').trim().split('\n').map(parseMapping)
+  const mappings = linesOfMaps(pid).map(parseMapping)
   return {
     fds: fdsOf(pid).toSorted(),
     shared: mappings
@@ -22,6 +22,15 @@ export function resourcesOf(pid: number = process.pid): Resources {
       .map(({ path }) => path),
     windows: mappings.filter(({ mode, size }) => mode === 'rw-p' && size >= WINDOW).length,
   }
+}
+
+/** How many mappings of any kind there are; V8 has more or fewer as it likes. */
+export function mappingCount(pid: number = process.pid): number {
+  return linesOfMaps(pid).length
+}
+
+function linesOfMaps(pid: number): string[] {
+  return readFileSync(`/proc/${pid}/maps`, 'utf8').trim().split('\n')
 }
 
 function fdsOf(pid: number): string[] {

@@ -26,13 +26,13 @@ export class Served implements Disposable {
     this.#scratch = scratch
   }
 
-  /** Serves one mdev of the driver's type 1. */
-  static async start(driver: Driver): Promise<Served> {
+  /** Serves one mdev. @param type the id of one of the driver's types */
+  static async start(driver: Driver, type = '1'): Promise<Served> {
     const scratch = new Scratch()
     const lines: string[] = []
     const log = createLogger('debug', (line) => lines.push(line))
     const host = new Host({ driver, log, root: scratch.path })
-    const mdev = await host.create(`${driver.name}-1`, UUID)
+    const mdev = await host.create(`${driver.name}-${type}`, UUID)
     return new Served(host, mdev, lines, scratch)
   }
 

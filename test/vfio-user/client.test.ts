@@ -64,6 +64,7 @@ describe('Client', () => {
       pgsizes: 4096,
       write_multiple: true,
       sparse_mmap_fds: true, // as we said: it is a client's
+      twin_socket: { supported: true, fd_index: 0 },
     })
   })
 

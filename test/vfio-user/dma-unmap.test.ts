@@ -1,9 +1,11 @@
 /** DMA_UNMAP: sections 6.2 and 19 of the reference. */
 import assert from 'node:assert/strict'
-import { ftruncateSync, writeSync } from 'node:fs'
+import { ftruncateSync, openSync, writeSync } from 'node:fs'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
 import { Fds, makeMemfd, MFD_ALLOW_SEALING, openFds } from '../support/fds.ts'
 import { resourcesOf } from '../support/resources.ts'
+import { BusyThreadPool } from '../support/thread-pool.ts'
 import type { TestDevice } from '../support/vfio-user-device.ts'
 import {
   access,
@@ -71,6 +73,45 @@ describe('DMA_UNMAP', () => {
     assertRefused(await client.request(DMA_UNMAP, dmaUnmap({ iova: 0x20000 })), 'ENOENT')
   })
 
+  for (const [title, request] of [
+    ['of a map', dmaUnmap({ iova: 0x10000, size: 0x2000 })],
+    ['of ALL', dmaUnmap({ flags: ALL, iova: 0, size: 0 })],
+  ] as const) {
+    test(`${title} is answered when file I/O into it has ended, and its memory is out of reach at once`, async () => {
+      using pool = new BusyThreadPool()
+      const disk = fds.own(openSync('/dev/zero', 'r'))
+      const moved = device.dma.writeFromFile([{ iova: 0x10000, length: 6 }], disk, 0)
+      let answered = false
+      const { dmaUnmaps } = served.stats
+      const reply = client.request(DMA_UNMAP, request).finally(() => {
+        answered = true
+      })
+      while (served.stats.dmaUnmaps === dmaUnmaps) await turn()
+      assert.throws(() => device.dma.readU8(0x10000), { code: 'EFAULT' })
+      assert.equal(answered, false)
+      await pool.release()
+      assert.deepEqual((await reply).payload, request)
+      assert.equal(await moved, 6)
+      assert.deepEqual(resourcesOf().shared, [])
+      await client.assertAlive()
+    })
+  }
+
+  test('a client that goes while its unmap waits leaves nothing behind', async () => {
+    using pool = new BusyThreadPool()
+    const disk = fds.own(openSync('/dev/zero', 'r'))
+    const moved = device.dma.writeFromFile([{ iova: 0x10000, length: 6 }], disk, 0)
+    const { dmaUnmaps } = served.stats
+    client.request(DMA_UNMAP, dmaUnmap({ iova: 0x10000, size: 0x2000 })).catch(() => {})
+    while (served.stats.dmaUnmaps === dmaUnmaps) await turn()
+    client.close()
+    await served.idle()
+    assert.equal(resourcesOf().shared.length, 1)
+    await pool.release()
+    assert.equal(await moved, 6)
+    assert.deepEqual(resourcesOf().shared, [])
+  })
+
   test('with ALL takes every map away, and echoes', async () => {
     const request = dmaUnmap({ flags: ALL, iova: 0, size: 0 })
     const reply = await client.request(DMA_UNMAP, request)
@@ -94,8 +135,7 @@ describe('DMA_UNMAP', () => {
   test("closes the fd that SPDK's client sends along, and succeeds", async () => {
     const fd = fds.own(makeMemfd(0))
     const before = openFds()
-    const request = dmaUnmap({ iova: 0x10000, size: 0x2000 })
-    assertSuccess(await client.request(DMA_UNMAP, request, { fds: [fd] }))
+    assertSuccess(await client.request(DMA_UNMAP, dmaUnmap({ iova: 0x20000 }), { fds: [fd] }))
     assert.deepEqual(openFds(), before)
   })
 

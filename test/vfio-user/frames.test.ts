@@ -1,10 +1,10 @@
 /** Frames: messages in pieces and glued together, of every size, with and without fds (sections 2 and 3 of the reference). */
 import assert from 'node:assert/strict'
-import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs'
+import { closeSync, ftruncateSync, writeSync } from 'node:fs'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
-import { addressOf, cFunction, check } from '../../src/os/ffi.ts'
 import { EventFd } from '../../src/os/eventfd.ts'
 import { Fds, makeMemfd, MFD_ALLOW_SEALING, openFds } from '../support/fds.ts'
+import { withoutFreeFds } from '../support/free-fds.ts'
 import { BIG_SIZE, type TestDevice } from '../support/vfio-user-device.ts'
 import {
   access,
@@ -422,25 +422,6 @@ describe('fds of frames', () => {
     assert.equal(deviceReads(0, 5), 'later')
   })
 })
-
-/** Leaves no fd number but those in use, for the time of `body`. */
-async function withoutFreeFds(body: () => Promise<void>): Promise<void> {
-  const limits = new BigUint64Array(2)
-  check(getrlimit(RLIMIT_NOFILE, addressOf(limits)), 'getrlimit')
-  const lowestFree = openSync('/dev/null', 'r')
-  closeSync(lowestFree)
-  const none = new BigUint64Array([BigInt(lowestFree), limits[1] ?? 0n])
-  check(setrlimit(RLIMIT_NOFILE, addressOf(none)), 'setrlimit')
-  try {
-    await body()
-  } finally {
-    check(setrlimit(RLIMIT_NOFILE, addressOf(limits)), 'setrlimit')
-  }
-}
-
-const getrlimit = cFunction('getrlimit', 'int', ['int', 'ptr'])
-const setrlimit = cFunction('setrlimit', 'int', ['int', 'ptr'])
-const RLIMIT_NOFILE = 7 // <asm-generic/resource.h>
 
 describe('without free fd numbers', () => {
   test('fds that are lost on the way end the connection', async () => {

@@ -26,6 +26,8 @@ export interface Context {
   readonly limitMs: number
   /** Connects and says nothing. */
   connect(): Promise<RawConnection>
+  /** A connection over a socket that is there already. @param fd owned by it */
+  connectionOver(fd: number): RawConnection
   /** Connects and says VERSION, as QEMU does unless told otherwise. */
   attach(proposal?: Uint8Array): Promise<RawConnection>
   /** Has `resource` freed at the end of the check. */

@@ -54,6 +54,10 @@ export class CheckContext implements Context {
     } catch (error) {
       throw new Unreachable(error as ErrnoError)
     }
+    return this.connectionOver(fd)
+  }
+
+  connectionOver(fd: number): RawConnection {
     const connection = new RawConnection(fd, this.limitMs)
     this.#connections.push(connection)
     return connection

@@ -149,6 +149,12 @@ export class RawConnection {
     this.close()
   }
 
+  /** Gives an fd that came with a message to the caller. */
+  release(fd: number): number {
+    this.#fds.splice(this.#fds.indexOf(fd), 1)
+    return fd
+  }
+
   /** Closes at once, as a client does that was killed. Idempotent. */
   close(): void {
     if (this.#closed) return

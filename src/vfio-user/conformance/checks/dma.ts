@@ -225,13 +225,14 @@ export const DMA_CHECKS: readonly Check[] = [
         ...pages.map((page) => [DMA_MAP, dmaMap(page)] as const),
         ...pages.map((page) => [DMA_UNMAP, dmaUnmap(page)] as const),
       ]
-      const bytes = rounds.map(([command, payload]) => message(command, payload))
+      const bytes = rounds.map(([command, payload], id) => message(command, payload, { id }))
       await connection.send(Buffer.concat(bytes))
-      for (const [i, [command]] of rounds.entries()) {
-        const what = `answer ${i + 1} of ${rounds.length}`
+      for (const [id, [command]] of rounds.entries()) {
+        const what = `answer ${id + 1} of ${rounds.length}`
         const frame = await connection.next(what)
         expectSuccess(frame, what)
         expect(frame.command === command, `${what} to be of command ${command}`, frame.command)
+        expect(frame.id === id, `${what} to have id ${id}`, frame.id)
       }
     },
   },

@@ -1,4 +1,5 @@
 /** VERSION: what is proposed, what is answered, and what ends the connection. */
+import { fstatSync } from 'node:fs'
 import * as wire from '../../../abi/vfio-user.ts'
 import {
   type Check,
@@ -11,7 +12,7 @@ import {
 import type { Frame } from '../raw-connection.ts'
 import { access, deviceInfo, message, PROPOSALS, u16, version } from '../requests.ts'
 import { capabilitiesOf, isObject } from '../survey.ts'
-import { Violation } from '../violation.ts'
+import { Skip, Violation } from '../violation.ts'
 
 const { VFIO_USER_VERSION: VERSION } = wire
 const EMPTY = '{"capabilities":{}}'
@@ -349,23 +350,60 @@ export const VERSION_CHECKS: readonly Check[] = [
   },
   {
     id: 'version.twin-socket',
-    rule: 'A twin socket that is asked for is either not offered, or comes with the answer, at fd_index of its fds.',
+    rule: 'A twin socket that is asked for is either not offered, or is the socket at fd_index of the fds of the answer.',
     reference: '§5.2',
     destructive: false,
     async run(context) {
-      const proposal = capability('twin_socket', { supported: true })
-      const frame = await propose(context, 'VERSION with twin_socket', proposal, 1)
-      const { twin_socket: twin } = capabilitiesOf(frame.payload.subarray(4))
-      if (!isObject(twin) || twin['supported'] !== true) {
-        expect(frame.fds.length === 0, 'no fds without a twin socket', frame.fds.length)
-        return
+      const connection = await context.connect()
+      const frame = await connection.request(VERSION, TWIN)
+      expectSuccess(frame, 'VERSION with twin_socket')
+      const fd = twinOf(frame)
+      if (fd === undefined)
+        expect(frame.fds.length === 0, 'no fds without a twin', frame.fds.length)
+      else expect(fstatSync(fd).isSocket(), 'a twin that is a socket', 'some other file')
+      await connection.expectAlive('VERSION with twin_socket')
+    },
+  },
+  {
+    id: 'version.twin-unwanted',
+    rule: 'A client that says that it wants no twin socket is offered none.',
+    reference: '§5.2',
+    destructive: false,
+    async run(context) {
+      for (const [what, value] of [
+        ['twin_socket that is not supported', { supported: false }],
+        ['an empty twin_socket', {}],
+      ] as const) {
+        const frame = await propose(context, what, capability('twin_socket', value))
+        expect(twinOf(frame) === undefined, `${what}: no twin socket`, 'a twin socket')
       }
-      const { fd_index: index } = twin
-      expect(
-        typeof index === 'number' && frame.fds[index] !== undefined,
-        `fd_index below ${frame.fds.length}, the count of fds`,
-        JSON.stringify(index),
-      )
+    },
+  },
+  {
+    id: 'version.twin-end',
+    rule: 'The twin socket ends when the connection has ended.',
+    reference: '§5.2',
+    destructive: false,
+    async run(context) {
+      const connection = await context.connect()
+      const fd = twinOf(await connection.request(VERSION, TWIN))
+      if (fd === undefined) throw new Skip('the server offers no twin socket')
+      const twin = context.connectionOver(connection.release(fd))
+      await connection.finish()
+      await twin.expectEnd('the end of the twin socket after that of the connection')
     },
   },
 ]
+
+const TWIN = capability('twin_socket', { supported: true })
+
+/** The twin socket that an answer to VERSION brings. */
+function twinOf({ payload, fds }: Frame): number | undefined {
+  const { twin_socket: twin } = capabilitiesOf(payload.subarray(4))
+  if (!isObject(twin) || twin['supported'] !== true) return undefined
+  const { fd_index: index } = twin
+  const fd = typeof index === 'number' ? fds[index] : undefined
+  if (fd === undefined)
+    throw new Violation(`fd_index below ${fds.length}, the count of fds`, JSON.stringify(index))
+  return fd
+}

@@ -1,0 +1,103 @@
+/** How much memory a process may lock, and has locked: of one process for good, whatever its pid comes to name later. */
+import { openSync, readFileSync, readlinkSync, readSync } from 'node:fs'
+import { Unwind } from '../lib/unwind.ts'
+import { closeFd, O_RDONLY } from './fd.ts'
+
+/** <linux/capability.h>: may lock without a limit. */
+const CAP_IPC_LOCK = 14
+
+/** A process, as far as locking memory goes. It stays the one that had the pid at first: the fds inside lead to no other. */
+export class ProcessMemlock {
+  /** Tells the process from every other one, also from those that get its pid later. */
+  readonly identity: string
+  readonly #pid: number
+  readonly #limits: number
+  readonly #status: number
+
+  /** @throws ENOENT, ESRCH, EACCES: there is no such process, or /proc hides it */
+  constructor(pid: number) {
+    using undo = new Unwind()
+    this.#pid = pid
+    this.#limits = openSync(`/proc/${pid}/limits`, O_RDONLY)
+    undo.defer(() => closeFd(this.#limits))
+    this.#status = openSync(`/proc/${pid}/status`, O_RDONLY)
+    undo.defer(() => closeFd(this.#status))
+    this.identity = `${pid}:${startTime(pid)}`
+    undo.keep()
+  }
+
+  /** The soft RLIMIT_MEMLOCK at this moment, bytes; Infinity without one. @throws ESRCH the process has gone */
+  limit(): number {
+    return softMemlock(readAll(this.#limits))
+  }
+
+  /** What it has locked itself, by mlock(2) and the like, bytes. @throws ESRCH the process has gone */
+  locked(): number {
+    const [, kiB] = /^VmLck:\s+(\d+) kB$/m.exec(readAll(this.#status)) ?? []
+    return Number(kiB ?? 0) * 1024 // a zombie has no such line
+  }
+
+  /**
+   * Whether CAP_IPC_LOCK is effective, so that the limit does not bind it.
+   *
+   * Anybody may make a user namespace and have all capabilities there, so it counts in our own alone. What we may not look
+   * at, and a process that has gone, does not have it.
+   */
+  hasIpcLock(): boolean {
+    try {
+      if (!this.#isEffective(CAP_IPC_LOCK)) return false
+      // After the capabilities: from a namespace of its own a process does not come back to ours.
+      const namespace = readlinkSync(`/proc/${this.#pid}/ns/user`)
+      readAll(this.#status) // still there, so the pid has named nobody else meanwhile
+      return namespace === readlinkSync('/proc/self/ns/user')
+    } catch {
+      return false
+    }
+  }
+
+  close(): void {
+    closeFd(this.#limits)
+    closeFd(this.#status)
+  }
+
+  #isEffective(capability: number): boolean {
+    const [, mask] = /^CapEff:\s+([\da-f]+)$/m.exec(readAll(this.#status)) ?? []
+    return ((BigInt(`0x${mask ?? '0'}`) >> BigInt(capability)) & 1n) === 1n
+  }
+}
+
+/** The soft limit in the text of /proc/PID/limits, bytes. */
+export function softMemlock(limits: string): number {
+  const [, soft] = /^Max locked memory +(\d+|unlimited) /m.exec(limits) ?? []
+  if (soft === undefined) return 0 // no kernel leaves it out; this is the safe side
+  return soft === 'unlimited' ? Infinity : Number(soft)
+}
+
+/** {@link ProcessMemlock.limit} of this process. */
+export function ownMemlockLimit(): number {
+  const self = new ProcessMemlock(process.pid)
+  try {
+    return self.limit()
+  } finally {
+    self.close()
+  }
+}
+
+/** In clock ticks since boot. @throws ENOENT, ESRCH */
+function startTime(pid: number): string {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ') // a name may have both spaces and brackets
+  return fields[22 - 3] ?? '' // proc(5) counts from 1, and the name is field 2
+}
+
+const chunk = Buffer.alloc(4096)
+
+/** A file of /proc from its start: the kernel writes it anew for every read from there. */
+function readAll(fd: number): string {
+  let text = ''
+  for (;;) {
+    const count = readSync(fd, chunk, 0, chunk.length, text.length)
+    text += chunk.toString('latin1', 0, count)
+    if (count < chunk.length) return text
+  }
+}
