@@ -5,6 +5,18 @@ import { ErrnoError } from '../src/lib/errno.ts'
 /** `split`: client and server on different processors; `same`: both on one. */
 export type Placement = 'split' | 'same'
 
+/** As tables call them. */
+export const PLACEMENT_NAMES = { split: 'different', same: 'same' } as const satisfies Record<
+  Placement,
+  string
+>
+
+/** A reply within half of a sleeping echo's time, where the host has a processor to poll on; little overhead where not. */
+export const LATENCY_TARGETS = { split: 0.5, same: 1.5 } as const satisfies Record<
+  Placement,
+  number
+>
+
 export interface Processors {
   readonly client: number
   readonly server: number
@@ -45,4 +57,11 @@ export function processorsOf(placement: Placement, allowed: readonly number[]): 
 /** The command line that runs `command` on `processor`, all threads it will ever have included. */
 export function pinned(processor: number, command: readonly string[]): readonly string[] {
   return ['taskset', '-c', String(processor), ...command]
+}
+
+/** Which processors a table is about, in one line. */
+export function placementNote(allowed: readonly number[]): string {
+  if (allowed.length < 2) return 'Only one processor: no rows for different ones.'
+  const { client, server } = processorsOf('split', allowed)
+  return `Processors: client ${client}, server ${server} (different) or ${client} (same).`
 }

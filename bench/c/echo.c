@@ -1,96 +1,94 @@
 /*
- * The floor: a bare echo over the kind of socket that vfio-user uses, one client and one message at a time. One recv, one
- * send, and replies as long as a vfio-user server's would be, so the measuring client needs to know no difference.
+ * The floor: a bare echo over the kind of socket that vfio-user uses, one client at a time. It receives what is there, looks
+ * at nothing but headers, and sends replies as long as a vfio-user server's would be, so the measuring client needs to know
+ * no difference; messages that want no reply are only read. Fds that come are closed by the kernel, for want of room.
  *
  *   echo PATH [--spin]     prints {"sockets":["PATH"]} and serves one client after the other until it is killed
  *
  * --spin polls for the next message instead of sleeping in recv, while a client is connected.
- * Not a server: it trusts that one recv returns one whole message, which holds for a client that awaits each reply.
  */
-#define _GNU_SOURCE /* accept4 */
-#include <errno.h>
+#include "wire.h"
 #include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#define HEADER_SIZE 16
-#define REGION_ACCESS_SIZE 16 /* offset, region, count: follows the header */
-#define VFIO_USER_REGION_READ 9
-#define VFIO_USER_REGION_WRITE 10
-#define VFIO_USER_F_TYPE_REPLY 1
-#define MAX_MESSAGE 4096
+static struct message reply; /* zeros: what a READ answers beyond its request */
+static unsigned char inbox[2 * sizeof(struct message)];
 
-struct header {
-    uint16_t id, command;
-    uint32_t size, flags, error;
-};
-
-static void fail(const char *what)
+/* Answers one whole message. Returns whether the client is still there. */
+static int answer(int fd, const struct message *request)
 {
-    fprintf(stderr, "echo: %s: %s\n", what, strerror(errno));
-    exit(1);
+    if (request->header.flags & VFIO_USER_F_NO_REPLY)
+        return 1;
+    size_t size = request->header.size, copied = size;
+    if (request->header.command == VFIO_USER_REGION_READ) {
+        if (request->access.count > MAX_DATA)
+            return 0;
+        size = copied = sizeof request->header + sizeof request->access;
+        size += request->access.count;
+    } else if (request->header.command == VFIO_USER_REGION_WRITE) {
+        size = copied = sizeof request->header + sizeof request->access;
+    }
+    memcpy(&reply, request, copied);
+    reply.header.size = (uint32_t)size;
+    reply.header.flags = VFIO_USER_F_TYPE_REPLY;
+    for (size_t done = 0; done < size;) {
+        ssize_t sent = send(fd, (char *)&reply + done, size - done, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0)
+            return 0;
+        done += (size_t)sent;
+    }
+    return 1;
 }
 
-static void serve(int fd, int recv_flags)
+static void serve(int fd, int flags)
 {
-    /* zeroed once: what a READ answers beyond its request are these zeros */
-    static union {
-        struct header header;
-        unsigned char bytes[MAX_MESSAGE];
-    } message;
-
+    size_t have = 0;
     for (;;) {
-        ssize_t got = recv(fd, message.bytes, sizeof message.bytes, recv_flags);
+        ssize_t got = recv(fd, inbox + have, sizeof inbox - have, flags);
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
             continue;
-        if (got < HEADER_SIZE)
-            return; /* the client went, or sent what this is not made for */
-
-        size_t size = (size_t)got;
-        if (message.header.command == VFIO_USER_REGION_READ)
-            size = HEADER_SIZE + REGION_ACCESS_SIZE + 4;
-        else if (message.header.command == VFIO_USER_REGION_WRITE)
-            size = HEADER_SIZE + REGION_ACCESS_SIZE;
-        message.header.size = (uint32_t)size;
-        message.header.flags = VFIO_USER_F_TYPE_REPLY;
-        if (send(fd, message.bytes, size, MSG_NOSIGNAL) != (ssize_t)size)
-            return;
+        if (got <= 0)
+            return; /* the client went */
+        have += (size_t)got;
+        size_t at = 0;
+        for (;;) {
+            struct message *message = (struct message *)(inbox + at);
+            if (have - at < sizeof message->header || have - at < message->header.size)
+                break;
+            if (message->header.size < sizeof message->header || !answer(fd, message))
+                return;
+            at += message->header.size;
+        }
+        have -= at;
+        if (have > sizeof inbox / 2)
+            return; /* larger than any message that this is made for */
+        memmove(inbox, inbox + at, have);
     }
 }
 
 int main(int argc, char **argv)
 {
-    if (argc < 2) {
-        fprintf(stderr, "usage: echo PATH [--spin]\n");
-        return 2;
-    }
-    int recv_flags = argc > 2 && strcmp(argv[2], "--spin") == 0 ? MSG_DONTWAIT : 0;
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(argv[1]) >= sizeof address.sun_path) {
-        errno = ENAMETOOLONG;
-        fail(argv[1]);
-    }
-    strcpy(address.sun_path, argv[1]);
+    program = "echo";
+    if (argc < 2)
+        fail("usage: echo PATH [--spin]");
+    const int flags = argc > 2 && strcmp(argv[2], "--spin") == 0 ? MSG_DONTWAIT : 0;
+    const struct sockaddr_un address = address_of(argv[1]);
     prctl(PR_SET_PDEATHSIG, SIGTERM); /* do not outlive the benchmark */
 
     int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) < 0 ||
-        listen(listener, 1) < 0)
-        fail(argv[1]);
+    if (listener < 0 || bind(listener, (const struct sockaddr *)&address, sizeof address) < 0 ||
+        listen(listener, 64) < 0)
+        fail("%s: %s", argv[1], strerror(errno));
     printf("{\"sockets\":[\"%s\"]}\n", argv[1]);
     fflush(stdout);
 
     for (;;) {
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0)
-            fail("accept");
-        serve(fd, recv_flags);
+            fail("accept: %s", strerror(errno));
+        serve(fd, flags);
         close(fd);
     }
 }

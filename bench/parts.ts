@@ -1,0 +1,27 @@
+/** All parts of the benchmark, in the order in which they are measured and printed. */
+import { attachBurst } from './attach-burst.ts'
+import { attach } from './attach.ts'
+import { devices } from './devices.ts'
+import { doorbell } from './doorbell.ts'
+import { guest } from './guest.ts'
+import { heap } from './heap.ts'
+import { idle } from './idle.ts'
+import type { Part } from './part.ts'
+import { posted } from './posted.ts'
+import { roundTrips } from './round-trips.ts'
+import { sizes } from './sizes.ts'
+import { sparse } from './sparse.ts'
+
+export const PARTS: readonly Part[] = [
+  roundTrips,
+  posted,
+  sizes,
+  sparse,
+  devices,
+  doorbell,
+  attach,
+  attachBurst,
+  idle,
+  heap,
+  guest,
+]
