@@ -4,7 +4,7 @@ import type { ControlClient } from '../host/control-client.ts'
 import { BackOff, type BackOffOptions } from '../lib/back-off.ts'
 import { describeError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
-import type { DefinitionKey } from './definition-store.ts'
+import type { DefinitionKey } from '../mdev/control-plane.ts'
 import type { Hosts } from './hosts.ts'
 import type { Machine } from './machine.ts'
 
@@ -69,8 +69,13 @@ export class Autostart extends EventEmitter<AutostartEvents> {
   }
 
   readonly #onUp = (host: ControlClient): void => {
-    const { name } = host.parent
-    for (const { parent, uuid, definition, active } of this.#options.machine.list().mdevs) {
+    const { log } = this.#options
+    this.#startAll(host.parent.name).catch((error: unknown) => log.error('autostart', error))
+  }
+
+  async #startAll(name: string): Promise<void> {
+    const { mdevs } = await this.#options.machine.list()
+    for (const { parent, uuid, definition, active } of mdevs) {
       if (parent !== name || definition?.start !== 'auto' || active !== undefined) continue
       this.#begin({ parent, uuid })
     }
@@ -104,7 +109,7 @@ export class Autostart extends EventEmitter<AutostartEvents> {
       this.emit('started', attempt.key)
     } catch (error) {
       if (this.#attempts.get(id) !== attempt) return // its parent has gone meanwhile
-      if (!this.#isStillWanted(attempt.key)) {
+      if (!(await this.#isStillWanted(attempt.key))) {
         this.#attempts.delete(id)
         this.emit('forgotten', attempt.key)
         return
@@ -118,8 +123,8 @@ export class Autostart extends EventEmitter<AutostartEvents> {
   }
 
   /** Somebody may have started it, or changed its definition. */
-  #isStillWanted({ parent, uuid }: DefinitionKey): boolean {
-    const { mdevs } = this.#options.machine.list()
+  async #isStillWanted({ parent, uuid }: DefinitionKey): Promise<boolean> {
+    const { mdevs } = await this.#options.machine.list()
     const mdev = mdevs.find((each) => each.parent === parent && each.uuid === uuid)
     return mdev?.definition?.start === 'auto' && mdev.active === undefined
   }

@@ -1,8 +1,9 @@
 /** The definitions of a machine, as files: `<directory>/<parent>/<uuid>`, which mdevctl reads and writes too. */
 import { mkdirSync, readdirSync, type Dirent, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { ErrnoError } from '../lib/errno.ts'
+import { describeError, ErrnoError } from '../lib/errno.ts'
 import { parseUuid } from '../lib/uuid.ts'
+import type { DefinedMdev, DefinitionFault, DefinitionKey } from '../mdev/control-plane.ts'
 import { type Definition, formatDefinition, parseDefinition } from '../mdev/definition.ts'
 import { readSmallFile, syncDirectory, UNFINISHED, writeFileAtomic } from '../os/atomic-file.ts'
 
@@ -10,23 +11,6 @@ import { readSmallFile, syncDirectory, UNFINISHED, writeFileAtomic } from '../os
 const MAX_FILE = 1024 * 1024
 /** What can be a parent's name: one part of a path, and no file that is hidden. */
 const PARENT_NAME = /^[^./\0][^/\0]*$/
-
-/** Which definition: a UUID may be defined under several parents. */
-export interface DefinitionKey {
-  readonly parent: string
-  /** Lower case. */
-  readonly uuid: string
-}
-
-export interface DefinedMdev extends DefinitionKey {
-  readonly definition: Definition
-}
-
-/** A file that is no definition. */
-export interface DefinitionFault {
-  readonly path: string
-  readonly error: unknown
-}
 
 export class DefinitionStore {
   readonly #directory: string
@@ -59,11 +43,11 @@ export class DefinitionStore {
               definition: this.#parse(join(directory, name)),
             })
           } catch (error) {
-            faults.push({ path: join(directory, name), error })
+            faults.push({ path: join(directory, name), message: describeError(error) })
           }
         }
       } catch (error) {
-        faults.push({ path: directory, error })
+        faults.push({ path: directory, message: describeError(error) })
       }
     }
     return { mdevs: mdevs.toSorted(byParentAndUuid), faults }

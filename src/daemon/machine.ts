@@ -5,35 +5,18 @@ import { ErrnoError } from '../lib/errno.ts'
 import { freshUuid, parseUuid } from '../lib/uuid.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
 import type { Definition } from '../mdev/definition.ts'
-import type { MdevSnapshot, ParentSnapshot } from '../mdev/state.ts'
-import {
-  byParentAndUuid,
-  type DefinedMdev,
-  type DefinitionFault,
-  type DefinitionKey,
-  type DefinitionStore,
-} from './definition-store.ts'
+import type {
+  ControlPlane,
+  DefinedMdev,
+  DefinitionFault,
+  DefinitionKey,
+  MdevView,
+  ParentView,
+  StartRequest,
+} from '../mdev/control-plane.ts'
+import type { MdevSnapshot } from '../mdev/state.ts'
+import { byParentAndUuid, type DefinitionStore } from './definition-store.ts'
 import type { Hosts } from './hosts.ts'
-
-/** A parent, and the process that runs it. */
-export interface ParentView extends ParentSnapshot {
-  readonly pid: number
-}
-
-/** One UUID on one parent: active, defined, or both. */
-export interface MdevView extends DefinitionKey {
-  readonly active?: MdevSnapshot
-  readonly definition?: Definition
-}
-
-/** What is to be started: a definition, named by its UUID, or an mdev without one. */
-export interface StartRequest {
-  readonly uuid?: string
-  readonly parent?: string
-  readonly type?: string
-  /** Instead of the definition's. */
-  readonly attributes?: AttributeTexts
-}
 
 /** - `defined`, `undefined`: a definition was written, or is no more. */
 interface MachineEvents {
@@ -41,7 +24,7 @@ interface MachineEvents {
   undefined: [key: DefinitionKey]
 }
 
-export class Machine extends EventEmitter<MachineEvents> {
+export class Machine extends EventEmitter<MachineEvents> implements ControlPlane {
   readonly #hosts: Hosts
   readonly #definitions: DefinitionStore
 
@@ -51,20 +34,30 @@ export class Machine extends EventEmitter<MachineEvents> {
     this.#definitions = definitions
   }
 
-  get parents(): readonly ParentView[] {
+  async parents(): Promise<readonly ParentView[]> {
+    return this.#parents()
+  }
+
+  #parents(): readonly ParentView[] {
     return this.#hosts.all
       .map(({ parent, pid }) => ({ ...parent, pid }))
       .toSorted((a, b) => (a.name < b.name ? -1 : 1))
   }
 
-  /** Everything active or defined, by parent and UUID; and the files that should be definitions and are none. */
-  list(): { readonly mdevs: readonly MdevView[]; readonly faults: readonly DefinitionFault[] } {
+  async list(): Promise<{
+    readonly mdevs: readonly MdevView[]
+    readonly faults: readonly DefinitionFault[]
+  }> {
+    return this.#list()
+  }
+
+  #list(): { readonly mdevs: readonly MdevView[]; readonly faults: readonly DefinitionFault[] } {
     const { mdevs: defined, faults } = this.#definitions.list()
     const views = new Map<string, MdevView>()
     for (const { parent, uuid, definition } of defined) {
       views.set(`${parent}/${uuid}`, { parent, uuid, definition })
     }
-    for (const { mdevs } of this.parents) {
+    for (const { mdevs } of this.#parents()) {
       for (const active of mdevs) {
         const { parent, uuid } = active
         const key = `${parent}/${uuid}`
@@ -74,25 +67,18 @@ export class Machine extends EventEmitter<MachineEvents> {
     return { mdevs: [...views.values()].toSorted(byParentAndUuid), faults }
   }
 
-  /**
-   * Defines an mdev; neither its parent nor its type needs to be there.
-   *
-   * @param options `replace` writes over what is defined there
-   * @throws EEXIST it is defined on that parent already · EINVAL no uuid, no parent's name · ENOSPC, EACCES, EROFS
-   */
-  define(key: DefinitionKey, definition: Definition, { replace = false } = {}): DefinedMdev {
+  async define(
+    key: DefinitionKey,
+    definition: Definition,
+    { replace = false } = {},
+  ): Promise<DefinedMdev> {
     const mdev = { parent: key.parent, uuid: parseUuid(key.uuid), definition }
     this.#definitions.write(mdev, definition, { replace })
     this.emit('defined', mdev)
     return mdev
   }
 
-  /**
-   * Takes the definitions of a UUID back, that of one parent or all; an mdev that is active lives on.
-   *
-   * @throws ENOENT none is there
-   */
-  undefine(uuid: string, parent?: string): void {
+  async undefine(uuid: string, parent?: string): Promise<void> {
     const keys = this.#definitions.find(uuid, parent)
     if (keys.length === 0) throw new ErrnoError('ENOENT', `mdev ${uuid}: not defined`)
     for (const key of keys) {
@@ -101,12 +87,6 @@ export class Machine extends EventEmitter<MachineEvents> {
     }
   }
 
-  /**
-   * Makes an mdev active.
-   *
-   * @throws EEXIST it is active already, or defined there with another type · ENOENT no such parent · EINVAL too little is
-   *         said, or it is defined under several parents · what creating it throws
-   */
   async start(request: StartRequest): Promise<MdevSnapshot> {
     const uuid = request.uuid === undefined ? freshUuid() : parseUuid(request.uuid)
     const { parent, type, attributes } = this.#wanted(uuid, request)
@@ -116,12 +96,10 @@ export class Machine extends EventEmitter<MachineEvents> {
     return this.#host(parent).create(type, uuid, attributes)
   }
 
-  /** @throws ENOENT it is not active · as Parent.remove */
   async stop(uuid: string, options: { force?: boolean; wait?: boolean } = {}): Promise<void> {
     await this.#bearer(uuid).remove(parseUuid(uuid), options)
   }
 
-  /** Changes settings of an active mdev. @throws ENOENT it is not active · as MdevDevice.changeAttributes */
   async change(uuid: string, attributes: AttributeTexts): Promise<MdevSnapshot> {
     return this.#bearer(uuid).changeAttributes(parseUuid(uuid), attributes)
   }

@@ -16,7 +16,7 @@ const AUTO = { type: 'test-1', start: 'auto', attributes: [] } as const
 /** Resolves once `uuid` is active. */
 async function active(daemon: Daemon, uuid: string): Promise<void> {
   for (;;) {
-    const mdev = daemon.machine.list().mdevs.find((each) => each.uuid === uuid)
+    const mdev = (await daemon.machine.list()).mdevs.find((each) => each.uuid === uuid)
     if (mdev?.active?.state === 'active') return
     await once(daemon.hosts, 'event')
   }
@@ -31,9 +31,9 @@ function autostart(daemon: Daemon): Autostart & Disposable {
 
 test('Autostart starts what is auto when its parent comes, and again when it comes back', async () => {
   using daemon = new Daemon()
-  daemon.machine.define({ parent: 'a', uuid: ONE }, AUTO)
-  daemon.machine.define({ parent: 'a', uuid: TWO }, { ...AUTO, start: 'manual' })
-  daemon.machine.define({ parent: 'b', uuid: THREE }, AUTO)
+  await daemon.machine.define({ parent: 'a', uuid: ONE }, AUTO)
+  await daemon.machine.define({ parent: 'a', uuid: TWO }, { ...AUTO, start: 'manual' })
+  await daemon.machine.define({ parent: 'b', uuid: THREE }, AUTO)
   using starting = autostart(daemon)
   const found = await daemon.host(driverOf(), 'a')
   await active(daemon, ONE)
@@ -52,7 +52,7 @@ test('Autostart starts what is auto when its parent comes, and again when it com
 test('Autostart starts what is auto on parents that were there before', async () => {
   using daemon = new Daemon()
   await daemon.host(driverOf(), 'a')
-  daemon.machine.define({ parent: 'a', uuid: ONE }, AUTO)
+  await daemon.machine.define({ parent: 'a', uuid: ONE }, AUTO)
   using starting = autostart(daemon)
   await active(daemon, ONE)
   assert.deepEqual(starting.waiting, [])
@@ -67,7 +67,7 @@ test('Autostart keeps trying, and says why it waits', async () => {
       return probeNothing(mdev)
     },
   })
-  daemon.machine.define({ parent: 'a', uuid: ONE }, AUTO)
+  await daemon.machine.define({ parent: 'a', uuid: ONE }, AUTO)
   using starting = autostart(daemon)
   const waiting = once(starting, 'waiting')
   await daemon.host(driver, 'a')
@@ -83,12 +83,12 @@ test('Autostart keeps trying, and says why it waits', async () => {
 test('Autostart gives up on what is no longer defined as auto', async () => {
   using daemon = new Daemon()
   const driver = driverOf({
-    probe() {
-      daemon.machine.undefine(ONE)
+    async probe() {
+      await daemon.machine.undefine(ONE)
       throw new ErrnoError('ENODEV', 'no')
     },
   })
-  daemon.machine.define({ parent: 'a', uuid: ONE }, AUTO)
+  await daemon.machine.define({ parent: 'a', uuid: ONE }, AUTO)
   using starting = autostart(daemon)
   const forgotten = once(starting, 'forgotten')
   await daemon.host(driver, 'a')

@@ -4,7 +4,6 @@ import { mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { DefinitionStore } from '../../src/daemon/definition-store.ts'
-import { describeError } from '../../src/lib/errno.ts'
 import { Scratch } from '../support/scratch.ts'
 
 const [ONE, TWO] = ['00000001-0000-4000-8000-000000000001', '00000002-0000-4000-8000-000000000002']
@@ -115,9 +114,7 @@ describe('DefinitionStore.list()', () => {
       mdevs.map((mdev) => mdev.uuid),
       [TWO],
     )
-    const codes = faults.map(
-      ({ path, error }) => `${path.slice(-36)} ${describeError(error).split(':')[0]}`,
-    )
+    const codes = faults.map(({ path, message }) => `${path.slice(-36)} ${message.split(':')[0]}`)
     assert.deepEqual(
       codes.toSorted(),
       [

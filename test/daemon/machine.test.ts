@@ -13,10 +13,10 @@ describe('Machine.start()', () => {
   test('starts a definition by its UUID alone, with its settings', async () => {
     using daemon = new Daemon()
     await daemon.host(DRIVER, 'a')
-    daemon.machine.define({ parent: 'a', uuid: ONE }, MANUAL)
+    await daemon.machine.define({ parent: 'a', uuid: ONE }, MANUAL)
     const active = await daemon.machine.start({ uuid: ONE.toUpperCase() })
     assert.deepEqual([active.uuid, active.parent, active.type], [ONE, 'a', 'test-1'])
-    const { mdevs } = daemon.machine.list()
+    const { mdevs } = await daemon.machine.list()
     assert.equal(mdevs.length, 1)
     assert.deepEqual([mdevs[0]?.definition, mdevs[0]?.active?.state], [MANUAL, 'active'])
   })
@@ -28,7 +28,7 @@ describe('Machine.start()', () => {
     assert.match(uuid, /^[0-9a-f-]{36}$/)
     await daemon.machine.start({ parent: 'a', type: 'test-2', uuid: ONE })
     assert.deepEqual(
-      daemon.machine.list().mdevs.map(({ definition }) => definition),
+      (await daemon.machine.list()).mdevs.map(({ definition }) => definition),
       [undefined, undefined],
     )
   })
@@ -38,8 +38,8 @@ describe('Machine.start()', () => {
     const { machine } = daemon
     await daemon.host(DRIVER, 'a')
     await daemon.host(DRIVER, 'b')
-    machine.define({ parent: 'a', uuid: ONE }, MANUAL)
-    machine.define({ parent: 'b', uuid: ONE }, MANUAL)
+    await machine.define({ parent: 'a', uuid: ONE }, MANUAL)
+    await machine.define({ parent: 'b', uuid: ONE }, MANUAL)
     await assert.rejects(machine.start({ uuid: ONE }), {
       code: 'EINVAL',
       message: /a, b: say which/,
@@ -68,11 +68,11 @@ describe('Machine.stop()', () => {
     using daemon = new Daemon()
     const { machine } = daemon
     await daemon.host(DRIVER, 'a')
-    machine.define({ parent: 'a', uuid: ONE }, MANUAL)
+    await machine.define({ parent: 'a', uuid: ONE }, MANUAL)
     await assert.rejects(machine.stop(ONE), { code: 'ENOENT', message: /not active/ })
     await machine.start({ uuid: ONE })
     await machine.stop(ONE.toUpperCase())
-    assert.deepEqual(machine.list().mdevs, [{ parent: 'a', uuid: ONE, definition: MANUAL }])
+    assert.deepEqual((await machine.list()).mdevs, [{ parent: 'a', uuid: ONE, definition: MANUAL }])
   })
 })
 
@@ -81,14 +81,14 @@ describe('Machine.undefine()', () => {
     using daemon = new Daemon()
     const { machine } = daemon
     await daemon.host(DRIVER, 'a')
-    for (const parent of ['a', 'b', 'c']) machine.define({ parent, uuid: ONE }, MANUAL)
+    for (const parent of ['a', 'b', 'c']) await machine.define({ parent, uuid: ONE }, MANUAL)
     await machine.start({ uuid: ONE, parent: 'a' })
-    machine.undefine(ONE, 'b')
-    assert.throws(() => machine.undefine(ONE, 'b'), { code: 'ENOENT' })
-    machine.undefine(ONE)
-    assert.throws(() => machine.undefine(ONE), { code: 'ENOENT' })
+    await machine.undefine(ONE, 'b')
+    await assert.rejects(machine.undefine(ONE, 'b'), { code: 'ENOENT' })
+    await machine.undefine(ONE)
+    await assert.rejects(machine.undefine(ONE), { code: 'ENOENT' })
     assert.deepEqual(
-      machine.list().mdevs.map(({ parent, active }) => [parent, active?.state]),
+      (await machine.list()).mdevs.map(({ parent, active }) => [parent, active?.state]),
       [['a', 'active']],
     )
   })
@@ -101,19 +101,19 @@ describe('Machine.parents', () => {
     await daemon.host(DRIVER, 'b')
     const found = await daemon.host(driverOf({ maxInstances: 1 }), 'a')
     assert.deepEqual(
-      machine.parents.map(({ name, pid }) => [name, pid]),
+      (await machine.parents()).map(({ name, pid }) => [name, pid]),
       [
         ['a', process.pid],
         ['b', process.pid],
       ],
     )
     await machine.start({ parent: 'a', type: 'test-1', uuid: ONE })
-    assert.equal(machine.parents[0]?.types[0]?.availableInstances, 0)
+    assert.equal((await machine.parents())[0]?.types[0]?.availableInstances, 0)
     const down = once(daemon.hosts, 'down')
     found.close()
     assert.deepEqual(await down, ['a'])
     assert.deepEqual(
-      machine.parents.map(({ name }) => name),
+      (await machine.parents()).map(({ name }) => name),
       ['b'],
     )
     await assert.rejects(machine.stop(ONE), { code: 'ENOENT' })
