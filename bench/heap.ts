@@ -71,7 +71,7 @@ export function heapText(results: readonly HeapResult[]): string {
     String(after.used - before.used),
     String(after.scavenges - before.scavenges),
     String(after.others - before.others),
-    ((after.usedNow - before.used) / messages).toFixed(2),
+    ((after.allocated - before.allocated) / messages).toFixed(1),
   ])
   const table = formatTable(
     [
@@ -79,16 +79,16 @@ export function heapText(results: readonly HeapResult[]): string {
       ...[
         'messages',
         'growth, bytes',
-        'after a collection',
+        'growth without garbage',
         'scavenges',
         'other collections',
-        'bytes/msg',
+        'allocated, bytes/msg',
       ].map((title) => ({ title, align: 'right' as const })),
     ],
     rows,
   )
   const notes = [
-    'Scavenges and other collections are those that V8 made of its own accord; without one, bytes/msg is all that was allocated.',
+    'Scavenges and other collections are those that V8 made of its own accord. Allocated: an estimate from samples (target: none).',
   ]
   return ['Heap', '', table, '', ...notes].join('\n')
 }

@@ -30,6 +30,15 @@ test('watchHeap() counts the collections that V8 made before it was asked', () =
   assert.ok(after!.usedNow > after!.used)
 })
 
+test('watchHeap() estimates what was allocated, collected or not', () => {
+  const bytes = 2_000_000 * 32 // an array's 16, its elements' 16 at least
+  const [before, after] = reportsAround(
+    'globalThis.list = []; for (let i = 0; i < 2_000_000; i++) list[i % 100] = [i]',
+  )
+  const allocated = after!.allocated - before!.allocated
+  assert.ok(allocated > bytes / 2 && allocated < bytes * 4, `${allocated}, not about ${bytes}`)
+})
+
 test('watchHeap() does not count the collections that it makes', () => {
   const [before, after] = reportsAround('for (let i = 0; i < 10; i++) await report()')
   assert.ok(after!.others - before!.others < 10, JSON.stringify({ before, after }))
@@ -45,8 +54,8 @@ test('a host reports its heap when it is asked', async () => {
 })
 
 test('heapText() counts growth from the heap without garbage before', () => {
-  const before = { usedNow: 900, used: 500, scavenges: 3, others: 1 }
-  const after = { usedNow: 700, used: 510, scavenges: 5, others: 1 }
+  const before = { usedNow: 900, used: 500, allocated: 1000, scavenges: 3, others: 1 }
+  const after = { usedNow: 700, used: 510, allocated: 7000, scavenges: 5, others: 1 }
   const lines = heapText([{ server: 'host', messages: 100, before, after }]).split('\n')
-  assert.match(lines[4]!, /^host +100 +200 +10 +2 +0 +2\.00$/)
+  assert.match(lines[4]!, /^host +100 +200 +10 +2 +0 +60\.0$/)
 })
