@@ -2,7 +2,6 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { describeError } from '../src/lib/errno.ts'
 import { compile } from './c-programs.ts'
 import { machineLine } from './machine.ts'
@@ -26,10 +25,7 @@ async function run(
   const shared = {
     programs,
     echo: echoServer(programs),
-    hosts: [
-      hostServer('mdevkit', fileURLToPath(new URL('./host.js', import.meta.url))),
-      ...options.also.map(({ name, file }) => hostServer(name, file)),
-    ],
+    hosts: [hostServer('mdevkit'), ...options.also.map(({ name, file }) => hostServer(name, file))],
     allowed,
     placements: allowed.length > 1 ? (['split', 'same'] as const) : (['same'] as const),
     rounds: options.rounds,

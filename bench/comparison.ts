@@ -15,6 +15,8 @@ export interface FigureColumn {
   readonly digits?: number
   /** Whether its ratio to the reference's gets columns too. */
   readonly compared?: boolean
+  /** The contestant that its ratio is taken to; the table's unless given. */
+  readonly reference?: string
 }
 
 /** How the samples of some cases become a table. */
@@ -52,7 +54,7 @@ export async function compare(
   const samples = await measureRounds(cases, { rounds: bench.rounds, patienceMs }, (progress) =>
     bench.tell(progress),
   )
-  const rows = summarise(samples, table.reference)
+  const rows = summarise(samples, table)
   const text = [
     `${table.title}, ${bench.rounds} rounds`,
     '',
@@ -64,8 +66,13 @@ export async function compare(
   return { text: text.join('\n'), data: { rows, samples } }
 }
 
-/** The medians of each contestant in each case, in the order of `samples`, and ratios to the one named `reference`. */
-export function summarise(samples: readonly Sample[], reference: string): Row[] {
+/** The medians of each contestant in each case, in the order of `samples`, and ratios to the table's references. */
+export function summarise(
+  samples: readonly Sample[],
+  { reference, figures }: Pick<ComparisonTable, 'reference' | 'figures'>,
+): Row[] {
+  const referenceOf = (name: string) =>
+    figures.find((figure) => figure.name === name)?.reference ?? reference
   const key = (labels: readonly string[], contestant: string) =>
     JSON.stringify([...labels, contestant])
   const groups = new Map<string, Sample[]>()
@@ -77,16 +84,22 @@ export function summarise(samples: readonly Sample[], reference: string): Row[] 
   }
   return [...groups.values()].map((group) => {
     const { labels, contestant, targets } = group[0]!
-    const base = contestant === reference ? undefined : groups.get(key(labels, reference))
+    const baseOf = (name: string) => {
+      const base = referenceOf(name)
+      return base === contestant ? undefined : groups.get(key(labels, base))
+    }
     const names = Object.keys(group[0]!.figures)
-    const each = <T>(value: (name: string) => T) =>
-      Object.fromEntries(names.map((name) => [name, value(name)]))
+    const each = <T>(value: (name: string) => T, of = names) =>
+      Object.fromEntries(of.map((name) => [name, value(name)]))
     return {
       labels,
       contestant,
       rounds: group.length,
       figures: each((name) => median([...byRound(group, name).values()])),
-      ratios: base ? each((name) => spread(ratios(byRound(group, name), byRound(base, name)))) : {},
+      ratios: each(
+        (name) => spread(ratios(byRound(group, name), byRound(baseOf(name)!, name))),
+        names.filter((name) => baseOf(name) !== undefined),
+      ),
       targets,
     }
   })
@@ -106,8 +119,8 @@ export function comparisonTable(
     ...labels.map((title) => ({ title })),
     { title: 'server' },
     ...figures.map(({ title }) => ({ title, align: 'right' as const })),
-    ...compared.flatMap(({ name, title }) => [
-      { title: `${title.split(' ')[0]} / ${reference}`, align: 'right' as const },
+    ...compared.flatMap(({ name, title, reference: own = reference }) => [
+      { title: `${title.split(' ')[0]} / ${own}`, align: 'right' as const },
       { title: 'half of rounds' },
       ...(rows.some(({ targets }) => targets[name] !== undefined) ? [{ title: 'target' }] : []),
     ]),

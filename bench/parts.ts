@@ -2,6 +2,12 @@
 import { attachBurst } from './attach-burst.ts'
 import { attach } from './attach.ts'
 import { devices } from './devices.ts'
+import { dmaCopy } from './dma-copy.ts'
+import { dmaFile } from './dma-file.ts'
+import { dmaLookUp } from './dma-look-up.ts'
+import { dmaMap } from './dma-map.ts'
+import { dmaMessage } from './dma-message.ts'
+import { dmaPin } from './dma-pin.ts'
 import { doorbell } from './doorbell.ts'
 import { guest } from './guest.ts'
 import { heap } from './heap.ts'
@@ -24,4 +30,10 @@ export const PARTS: readonly Part[] = [
   idle,
   heap,
   guest,
+  dmaCopy,
+  dmaLookUp,
+  dmaMap,
+  dmaPin,
+  dmaMessage,
+  dmaFile,
 ]

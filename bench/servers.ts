@@ -1,4 +1,5 @@
 /** Which servers there are, and starting them: the bare C echo, and hosts of this build and of others. */
+import { fileURLToPath } from 'node:url'
 import type { CPrograms } from './c-programs.ts'
 import type { Bench } from './part.ts'
 import { type Placement, processorsOf } from './pinning.ts'
@@ -20,8 +21,18 @@ export function echoServer(
   }
 }
 
-/** @param file a build's bench/host.js */
-export function hostServer(name: string, file: string): ServerSpec {
+/** This build's. */
+export const HOST_PROGRAM = fileURLToPath(new URL('./host.js', import.meta.url))
+
+/**
+ * @param file  a build's bench/host.js
+ * @param flags of it
+ */
+export function hostServer(
+  name: string,
+  file: string = HOST_PROGRAM,
+  ...flags: readonly string[]
+): ServerSpec {
   return {
     name,
     placements: ['split', 'same'],
@@ -33,6 +44,7 @@ export function hostServer(name: string, file: string): ServerSpec {
       directory,
       String(devices),
       device,
+      ...flags,
     ],
   }
 }

@@ -5,7 +5,7 @@ import type { Part } from './part.ts'
 import { LATENCY_TARGETS, PLACEMENT_NAMES, placementNote } from './pinning.ts'
 import type { Case } from './rounds.ts'
 import { Running } from './server.ts'
-import { ECHO, startServers } from './servers.ts'
+import { ECHO, HOST_PROGRAM, hostServer, startServers } from './servers.ts'
 
 /** Short enough that polling can pay, and too long for that. */
 const GAPS_US = [30, 500] as const
@@ -13,16 +13,19 @@ const GAPS_US = [30, 500] as const
 const SPARSE_US = 500
 const CPU_TARGET = 1.5
 const SAMPLE_US = 600_000
+/** This build, never polling: what sparse traffic costs where there is no policy to cost anything. */
+const BLOCKING = 'mdevkit, blocking'
 
 export const sparse: Part = {
   name: 'sparse',
   about:
-    'reads with 30 and 500 us of thinking between them: latency and CPU, beside a C echo that sleeps',
+    'reads with 30 and 500 us between them: latency beside the C echo, CPU beside mdevkit that never polls',
   async measure(bench) {
     await using running = new Running()
     const cases: Case[] = []
+    const specs = [bench.echo, hostServer(BLOCKING, HOST_PROGRAM, '--block'), ...bench.hosts]
     for (const placement of bench.placements) {
-      const servers = await startServers(running, [bench.echo, ...bench.hosts], placement, bench)
+      const servers = await startServers(running, specs, placement, bench)
       for (const gapUs of GAPS_US) {
         const labels = [`${gapUs} us`, PLACEMENT_NAMES[placement]]
         const targets =
@@ -35,7 +38,7 @@ export const sparse: Part = {
     const table = {
       title: 'Sparse reads of 4 bytes, blocking client',
       labels: ['gap', 'processors'],
-      figures: [p50, p99, { ...cpu, compared: true }],
+      figures: [p50, p99, { ...cpu, compared: true, reference: BLOCKING }],
       reference: ECHO,
       notes: [
         'The client is busy in the gap, as a guest is: on the same processor the server gets it only when the client waits.',

@@ -7,7 +7,7 @@
  */
 import { EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT } from '../abi/epoll.ts'
 import { EpollSet, type LoopWatch, watchOnLoop } from './epoll.ts'
-import { SpinPolicy } from './spin-policy.ts'
+import { type Spinning, SpinPolicy } from './spin-policy.ts'
 
 export { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT } from '../abi/epoll.ts'
 
@@ -53,7 +53,7 @@ export type ReadyHandler = (events: number) => unknown
 export class Reactor {
   readonly #set: EpollSet
   readonly #loop: LoopWatch
-  readonly #spin = new SpinPolicy()
+  readonly #spin: Spinning
   readonly #slots: (Slot | undefined)[] = []
   readonly #free: number[] = []
   /** Indices that become free when the events at hand are done: some of these may be for them. */
@@ -71,9 +71,16 @@ export class Reactor {
   #running = false
   #continuing = false
 
-  /** @param watch how the event loop waits for the set; chosen by what the node binary offers unless given */
-  constructor(watch: (set: EpollSet, onReady: () => void) => LoopWatch = watchOnLoop) {
+  /**
+   * @param watch how the event loop waits for the set; chosen by what the node binary offers unless given
+   * @param spin  when to poll instead of waiting; when it pays, unless given
+   */
+  constructor(
+    watch: (set: EpollSet, onReady: () => void) => LoopWatch = watchOnLoop,
+    spin: Spinning = new SpinPolicy(),
+  ) {
     this.#set = new EpollSet()
+    this.#spin = spin
     this.#loop = watch(this.#set, () => this.#turn())
   }
 

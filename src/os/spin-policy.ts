@@ -24,7 +24,17 @@ const MAX_PROBE_INTERVAL = 256
  */
 const GAINS_PER_CHECK = 16
 
-export class SpinPolicy {
+/** Decides about polling, and is told what came of it. */
+export interface Spinning {
+  shouldSpin(): boolean
+  gain(us: number): void
+  lose(us: number): void
+}
+
+/** Sleeps whenever there is nothing to do, as a server that knows nothing of polling does. */
+export const NEVER_SPIN: Spinning = { shouldSpin: () => false, gain() {}, lose() {} }
+
+export class SpinPolicy implements Spinning {
   readonly #preemptions: () => number
   #balanceUs = FIRST_BALANCE_US
   #chances = 0

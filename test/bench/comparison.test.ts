@@ -36,7 +36,7 @@ test('summarise() takes the median of the ratios within rounds, not the ratio of
     sample('echo', round, { p50: echo, cpu: 1 }),
     sample('host', round, { p50: host, cpu: 3 }, { p50: 0.5 }),
   ])
-  const [echo, host] = summarise(samples, 'echo')
+  const [echo, host] = summarise(samples, TABLE)
   assert.deepEqual(echo?.figures, { p50: 50, cpu: 1 })
   assert.deepEqual(echo?.ratios, {})
   assert.deepEqual(host?.figures, { p50: 10, cpu: 3 })
@@ -49,7 +49,7 @@ test('summarise() keeps cases apart, and has no ratio where the reference took n
   const read = sample('echo', 0, { p50: 10 })
   const rows = summarise(
     [read, { ...sample('host', 0, { p50: 10 }), labels: ['write', 'different'] }],
-    'echo',
+    TABLE,
   )
   assert.deepEqual(
     rows.map(({ labels, ratios }) => ({ labels, ratios })),
@@ -60,13 +60,37 @@ test('summarise() keeps cases apart, and has no ratio where the reference took n
   )
 })
 
+test('summarise() takes each ratio to the reference of its figure', () => {
+  const table = {
+    reference: 'echo',
+    figures: [
+      { name: 'p50', title: 'p50 us' },
+      { name: 'cpu', title: 'CPU us', reference: 'sleeper' },
+    ],
+  }
+  const rows = summarise(
+    [
+      sample('echo', 0, { p50: 40, cpu: 1 }),
+      sample('sleeper', 0, { p50: 80, cpu: 10 }),
+      sample('host', 0, { p50: 20, cpu: 15 }),
+    ],
+    table,
+  )
+  const medians = rows.map(({ ratios }) => [ratios['p50']?.median, ratios['cpu']?.median])
+  assert.deepEqual(medians, [
+    [undefined, 0.1],
+    [2, undefined],
+    [0.5, 1.5],
+  ])
+})
+
 test('comparisonTable() puts the reference first and says whether a target is met', () => {
   const rows = summarise(
     [
       sample('host', 0, { p50: 30, cpu: 15 }, { p50: 0.5 }),
       sample('echo', 0, { p50: 40, cpu: 20 }),
     ],
-    'echo',
+    TABLE,
   )
   assert.deepEqual(comparisonTable(rows, TABLE).split('\n'), [
     'access  processors  server  p50 us  CPU us  p50 / echo  half of rounds  target',
@@ -79,7 +103,7 @@ test('comparisonTable() puts the reference first and says whether a target is me
 test('comparisonTable() has no column for targets where there are none', () => {
   const rows = summarise(
     [sample('host', 0, { p50: 30, cpu: 15 }), sample('echo', 0, { p50: 40, cpu: 20 })],
-    'echo',
+    TABLE,
   )
   assert.doesNotMatch(comparisonTable(rows, TABLE), /target/)
 })
