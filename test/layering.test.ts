@@ -44,6 +44,12 @@ describe('layering', () => {
     ['src/index.ts', `export type { X } from './mdev/x.ts'`, undefined],
     ['vm/a.ts', `import { x } from '../src/os/x.ts'`, undefined],
     ['drivers/a/a.ts', `import { x } from 'mdevkit'\nimport { y } from './y/z.ts'`, undefined],
+    ['examples/a.ts', `import { x } from 'mdevkit/client'`, undefined],
+    [
+      'drivers/a/a.ts',
+      `import { x } from 'mdevkit/client'`,
+      'drivers/a/a.ts imports mdevkit/client: drivers may use mdevkit by that name, node and files of drivers/a/',
+    ],
     ['examples/a.ts', `import { x } from './b.ts'\nimport 'node:fs'`, undefined],
     [
       'src/lib/a.ts',

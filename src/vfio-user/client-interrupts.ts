@@ -1,51 +1,42 @@
-/** Interrupts of a device as a client gets them: one eventfd a vector, waited for by the reactor. */
+/** Interrupts of a device as a client gets them: the vectors of one irq index. */
 import * as vfio from '../abi/vfio.ts'
 import * as wire from '../abi/vfio-user.ts'
-import { EventFd } from '../os/eventfd.ts'
-import { EPOLLIN, type Reactor, type Watch } from '../os/reactor.ts'
+import { ErrnoError } from '../lib/errno.ts'
+import type { Reactor } from '../os/reactor.ts'
+import { ClientVector, type Masker, type WaitOptions } from './client-vector.ts'
 
 /** What of a client is needed here. */
 interface Requester {
   request(command: number, payload: Uint8Array, fds?: readonly number[]): Promise<Uint8Array>
 }
 
-interface Vector {
-  readonly eventfd: EventFd
-  readonly watch: Watch
-  /** Interrupts that nobody has waited for yet. */
-  count: number
-  readonly waiting: { resolve: () => void; reject: (error: Error) => void }[]
-}
-
 const ASSIGN = vfio.VFIO_IRQ_SET_DATA_EVENTFD | vfio.VFIO_IRQ_SET_ACTION_TRIGGER
 const DISABLE = vfio.VFIO_IRQ_SET_DATA_NONE | vfio.VFIO_IRQ_SET_ACTION_TRIGGER
+const MASK = vfio.VFIO_IRQ_SET_DATA_NONE | vfio.VFIO_IRQ_SET_ACTION_MASK
 const UNMASK = vfio.VFIO_IRQ_SET_DATA_NONE | vfio.VFIO_IRQ_SET_ACTION_UNMASK
 
-/** The vectors of one irq index. Made by {@link Client.interrupts}. */
-export class ClientInterrupts {
+/** The vectors of one irq index, from 0 on. Made by {@link Client.interrupts}. */
+export class ClientInterrupts implements Masker, AsyncDisposable {
   readonly #client: Requester
   readonly #index: number
-  readonly #vectors: readonly Vector[]
-  #ended: Error | undefined
+  readonly #vectors: ClientVector[] = []
+  readonly #onEnd: () => void
+  #ended = false
 
-  constructor(client: Requester, reactor: Reactor, index: number, count: number) {
+  /**
+   * @param index VFIO_PCI_*_IRQ_INDEX
+   * @param onEnd called when no more will come
+   */
+  constructor(client: Requester, index: number, onEnd: () => void) {
     this.#client = client
     this.#index = index
-    this.#vectors = Array.from({ length: count }, () => {
-      const eventfd = EventFd.create()
-      const vector: Vector = {
-        eventfd,
-        watch: reactor.watch(eventfd.fd, EPOLLIN, () => arrived(vector)),
-        count: 0,
-        waiting: [],
-      }
-      return vector
-    })
+    this.#onEnd = onEnd
   }
 
-  /** Gives the server the eventfds, in as many messages as it takes. */
-  async connect(maxFds: number): Promise<void> {
-    const fds = this.#vectors.map(({ eventfd }) => eventfd.fd)
+  /** Makes the vectors and gives the server their eventfds, in as many messages as it takes. */
+  async connect(reactor: Reactor, count: number, maxFds: number): Promise<void> {
+    for (let i = 0; i < count; i++) this.#vectors.push(new ClientVector(i, reactor, this))
+    const fds = this.#vectors.map(({ fd }) => fd)
     const step = Math.max(1, maxFds)
     for (let start = 0; start < fds.length; start += step) {
       const part = fds.slice(start, start + step)
@@ -53,37 +44,49 @@ export class ClientInterrupts {
     }
   }
 
-  /** Waits for the next interrupt of a vector; one that came before and nobody waited for counts. @throws ECONNRESET */
-  async next(vector = 0): Promise<void> {
-    const state = this.#vectors[vector]
-    if (state === undefined) throw new RangeError(`vector ${vector} of ${this.#vectors.length}`)
-    if (state.count > 0) {
-      state.count--
-      return
-    }
-    if (this.#ended !== undefined) throw this.#ended
-    await new Promise<void>((resolve, reject) => state.waiting.push({ resolve, reject }))
+  /** How many there are. */
+  get count(): number {
+    return this.#vectors.length
   }
 
-  /** Unmasks a level-triggered interrupt, which masks itself when it comes. */
+  /** One of them. @throws RangeError there is no such vector */
+  vector(index: number): ClientVector {
+    const vector = this.#vectors[index]
+    if (vector === undefined) throw new RangeError(`vector ${index} of ${this.#vectors.length}`)
+    return vector
+  }
+
+  /** As {@link ClientVector.next}. */
+  async next(vector = 0, options?: WaitOptions): Promise<void> {
+    await this.vector(vector).next(options)
+  }
+
+  /** As {@link ClientVector.mask}. */
+  async mask(vector = 0): Promise<void> {
+    await this.#set(MASK, vector, 1, [])
+  }
+
+  /** As {@link ClientVector.unmask}. */
   async unmask(vector = 0): Promise<void> {
     await this.#set(UNMASK, vector, 1, [])
   }
 
-  /** Takes the eventfds back from the server and closes them. */
+  /** Takes the eventfds back from the server and closes them; iterations end. */
   async disable(): Promise<void> {
     await this.#set(DISABLE, 0, 0, [])
-    this.close(new Error('interrupts: disabled'))
+    this.end(new ErrnoError('ECANCELED', 'interrupts: disabled'), true)
   }
 
-  /** The connection has ended. */
-  close(error: Error): void {
-    this.#ended ??= error
-    for (const { watch, eventfd, waiting } of this.#vectors) {
-      watch.close()
-      eventfd.close()
-      for (const { reject } of waiting.splice(0)) reject(error)
-    }
+  /** {@link disable}, if they are not ended yet. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#ended) await this.disable()
+  }
+
+  /** No more will come. @param isWanted whether this end wants it so, which ends iterations without an error */
+  end(error: ErrnoError, isWanted: boolean): void {
+    this.#ended = true
+    for (const vector of this.#vectors) vector.end(error, isWanted)
+    this.#onEnd()
   }
 
   async #set(flags: number, start: number, count: number, fds: readonly number[]): Promise<void> {
@@ -96,11 +99,4 @@ export class ClientInterrupts {
     })
     await this.#client.request(wire.VFIO_USER_DEVICE_SET_IRQS, request, fds)
   }
-}
-
-function arrived(vector: Vector): void {
-  if (!vector.eventfd.drain()) return
-  const waiter = vector.waiting.shift()
-  if (waiter === undefined) vector.count++
-  else waiter.resolve()
 }

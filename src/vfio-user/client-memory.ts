@@ -15,11 +15,12 @@ export interface MapOptions {
   readonly shared?: boolean
 }
 
-/** Memory of this process that the device may use. */
-export interface ClientMemory {
+/** Memory of this process that the device may use. It is freed by unmapping, not by detaching. */
+export interface ClientMemory extends AsyncDisposable {
   readonly iova: number
+  /** Read zeros once unmapped. */
   readonly bytes: Uint8Array
-  /** Takes it away from the device, then frees it. */
+  /** Takes it away from the device, then frees it, whatever the server says. Idempotent. @throws ECONNRESET it has gone */
   unmap(): Promise<void>
   /**
    * As {@link unmap}, and tells which pages the device has written since the last report of its dirty log.
@@ -77,24 +78,35 @@ export class ClientMemories {
     } finally {
       closeFd(fd)
     }
+    const forget = () => {
+      this.#memories.delete(memory)
+      mapping.unmap()
+    }
     const memory: ClientMemory = {
       iova,
       bytes: mapping.bytes,
       unmap: async () => {
+        if (!this.#memories.has(memory)) return
         const argsz = wire.VfioUserDmaUnmap.size
         const request = wire.VfioUserDmaUnmap.encode({ argsz, addr: iova, size })
         try {
           await this.#client.request(wire.VFIO_USER_DMA_UNMAP, request)
         } finally {
-          this.#memories.delete(memory)
-          mapping.unmap()
+          forget()
         }
       },
       unmapWithBitmap: async (pageSize = PAGE_SIZE) => {
         const bitmap = await this.#unmapWithBitmap(iova, size, pageSize)
-        this.#memories.delete(memory)
-        mapping.unmap()
+        forget()
         return bitmap
+      },
+      [Symbol.asyncDispose]: async () => {
+        try {
+          await memory.unmap()
+        } catch (error) {
+          if (!(error instanceof ErrnoError && error.code === 'ECONNRESET')) throw error
+          // detached already, which has taken it away from the device too
+        }
       },
     }
     this.#memories.add(memory)

@@ -1,18 +1,17 @@
 /**
  * Requests from the server to its client: DMA_READ and DMA_WRITE, for memory that the client shares no file of.
  *
- * Many may be under way; answers come in any order, late, or never. They are sent after the replies of the turn: while
- * QEMU waits for a reply it cannot answer, so a reply must never wait for one of these.
+ * Many may be under way; answers come in any order, late, or never. On the socket that replies go by too, they are sent
+ * after the replies of the turn: while QEMU waits for a reply it cannot answer, so a reply must never wait for one of these.
+ * A client that wants otherwise asks for a twin socket.
  */
 import * as wire from '../abi/vfio-user.ts'
 import { allOf } from '../lib/all-of.ts'
 import { ErrnoError, errnoCode, MAX_ERRNO } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import type { RemoteMemory } from '../iommu/memory.ts'
-import type { Message } from './frame.ts'
+import type { Header, Message } from './frame.ts'
 
-const HEADER = wire.VfioUserHeader.size
-const ACCESS = wire.VfioUserDmaAccess.size
 /**
  * Most data bytes of one read. QEMU 11.1 sends an answer with one `sendmsg` that does not wait, and takes it for sent whole
  * when the socket took a part of it. A socket takes all or nothing of a message that fits one of its buffers: 36,544 bytes
@@ -40,8 +39,8 @@ interface Outstanding extends Request {
 }
 
 export interface ClientRequestsOptions {
-  /** Sends a message, now or when the turn's replies are out. */
-  readonly send: (message: Uint8Array) => void
+  /** Sends a request, now or when the turn's replies are out. */
+  readonly send: (request: Header, payload: Uint8Array) => void
   /** Most data bytes of one request, as negotiated. */
   readonly maxTransfer: () => number
   readonly timeoutMs?: number
@@ -147,7 +146,7 @@ export class ClientRequests implements RemoteMemory {
       const id = this.#freeId()
       const timer = setTimeout(() => this.#expire(id), this.#options.timeoutMs ?? TIMEOUT_MS)
       this.#outstanding.set(id, { ...request, timer })
-      this.#options.send(encode(id, request))
+      this.#options.send({ id, command: request.command, flags: COMMAND }, payloadOf(request))
     }
   }
 
@@ -169,18 +168,12 @@ export class ClientRequests implements RemoteMemory {
 }
 
 const EIO = 5
+const COMMAND = wire.VFIO_USER_F_TYPE_COMMAND
 
-function encode(id: number, { command, iova, bytes }: Request): Uint8Array {
-  const data = command === wire.VFIO_USER_DMA_WRITE ? bytes : NO_BYTES
-  const size = HEADER + ACCESS + data.length
-  const message = new Uint8Array(size)
-  message.set(wire.VfioUserHeader.encode({ msg_id: id, command, size }))
-  message.set(wire.VfioUserDmaAccess.encode({ addr: iova, count: bytes.length }), HEADER)
-  message.set(data, HEADER + ACCESS)
-  return message
+function payloadOf({ command, iova, bytes }: Request): Uint8Array {
+  const access = wire.VfioUserDmaAccess.encode({ addr: iova, count: bytes.length })
+  return command === wire.VFIO_USER_DMA_WRITE ? Buffer.concat([access, bytes]) : access
 }
-
-const NO_BYTES = new Uint8Array(0)
 
 function refusal(
   { command, iova, bytes }: Request,

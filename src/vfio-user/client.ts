@@ -24,6 +24,8 @@ import {
 } from './client-features.ts'
 import { broken } from './client-files.ts'
 import { ClientMemories, type ClientMemory, type MapOptions } from './client-memory.ts'
+import { REGION } from './client-indices.ts'
+import { ClientRegion } from './client-region.ts'
 import { ClientRegions, type MappedRegion, type RegionInfo } from './client-regions.ts'
 import { FAILURE, type Message, SUCCESS } from './frame.ts'
 import { MessageSocket } from './message-socket.ts'
@@ -50,8 +52,21 @@ const PROPOSAL: Capabilities = {
 /** Said besides, where it is wanted. */
 const TWIN_SOCKET = { twin_socket: { supported: true } } as const
 
+export { ErrnoError } from '../lib/errno.ts'
+export { IRQ, REGION } from './client-indices.ts'
 export type { ClientDoorbells } from './client-doorbells.ts'
-export type { DirtyLogOptions, FeatureAction, FeatureOptions } from './client-features.ts'
+export type {
+  ClientDirtyLog,
+  ClientMigration,
+  DirtyLogOptions,
+  FeatureAction,
+  FeatureOptions,
+} from './client-features.ts'
+export type { ClientInterrupts } from './client-interrupts.ts'
+export type { ClientMemory, MapOptions } from './client-memory.ts'
+export type { ClientRegion } from './client-region.ts'
+export type { ClientVector, WaitOptions } from './client-vector.ts'
+export type { Capabilities } from './version.ts'
 export type { MigrationState } from '../device/migration.ts'
 export type { IovaRange } from '../iommu/dirty-log.ts'
 export type { MappedArea, MappedRegion, RegionArea, RegionInfo } from './client-regions.ts'
@@ -98,7 +113,7 @@ interface Pending {
   readonly timer: NodeJS.Timeout
 }
 
-export class Client {
+export class Client implements Disposable {
   readonly #reactor: Reactor
   readonly #timeoutMs: number
   readonly #wantsTwin: boolean
@@ -150,6 +165,22 @@ export class Client {
   /** What the server said in VERSION. */
   get capabilities(): Capabilities {
     return this.#capabilities
+  }
+
+  /** Most bytes of one read or write. */
+  get maxTransfer(): number {
+    const { max_data_xfer_size: theirs } = this.#capabilities
+    return Math.max(1, Math.min(theirs, PROPOSAL.max_data_xfer_size))
+  }
+
+  /** A region, there or not. @param index of {@link REGION}, or one of the device's own */
+  region(index: number): ClientRegion {
+    return new ClientRegion(this, index)
+  }
+
+  /** PCI configuration space. */
+  get config(): ClientRegion {
+    return this.region(REGION.config)
   }
 
   /** Says VERSION. Once, first; {@link attach} does it. @throws EINVAL the server refuses, or speaks another major */
@@ -270,18 +301,18 @@ export class Client {
   /**
    * Connects vectors of an irq index to this process.
    *
-   * @param index VFIO_PCI_*_IRQ_INDEX
+   * @param index of {@link IRQ}
    * @param count how many vectors, from 0 on
+   * @throws EINVAL there are not so many · EMFILE, ENFILE
    */
   async interrupts(index: number, count = 1): Promise<ClientInterrupts> {
-    const interrupts = new ClientInterrupts(this, this.#reactor, index, count)
+    const interrupts = new ClientInterrupts(this, index, () => this.#interrupts.delete(interrupts))
     this.#interrupts.add(interrupts)
     try {
-      await interrupts.connect(this.#capabilities.max_msg_fds)
+      await interrupts.connect(this.#reactor, count, this.#capabilities.max_msg_fds)
       return interrupts
     } catch (error) {
-      this.#interrupts.delete(interrupts)
-      interrupts.close(error as Error)
+      interrupts.end(errnoError(error), false)
       throw error
     }
   }
@@ -368,7 +399,11 @@ export class Client {
 
   /** Closes the connection; the device goes back to its power-on state. Idempotent. */
   detach(): void {
-    this.#end(new ErrnoError('ECONNRESET', 'vfio-user client: detached'))
+    this.#end(new ErrnoError('ECONNRESET', 'vfio-user client: detached'), true)
+  }
+
+  [Symbol.dispose](): void {
+    this.detach()
   }
 
   #send(command: number, flags: number, payload: Uint8Array, fds: readonly number[]): number {
@@ -454,12 +489,13 @@ export class Client {
     socket.send({ id, command, flags: error === 0 ? SUCCESS : FAILURE, error }, payload)
   }
 
-  #end(error: ErrnoError): void {
+  /** @param isWanted whether this end wants it so */
+  #end(error: ErrnoError, isWanted = false): void {
     if (this.#ended !== undefined) return
     this.#ended = error
     this.#socket.close() // before the twin, so that the server finds what was sent last
     this.#twin?.close()
-    for (const interrupts of this.#interrupts) interrupts.close(error)
+    for (const interrupts of this.#interrupts) interrupts.end(error, isWanted)
     this.#regions.close()
     for (const { reject, timer } of this.#pending.values()) {
       clearTimeout(timer)
@@ -501,8 +537,12 @@ function closedByServer(cause?: unknown): ErrnoError {
 }
 
 function broke(cause: unknown): ErrnoError {
-  const code = cause instanceof ErrnoError ? cause.code : 'EIO'
+  const { code } = errnoError(cause)
   return new ErrnoError(code, 'vfio-user server: the connection broke', { cause })
+}
+
+function errnoError(error: unknown): ErrnoError {
+  return error instanceof ErrnoError ? error : new ErrnoError('EIO', String(error))
 }
 
 function encodeWrite(region: number, offset: number, bytes: Uint8Array): Uint8Array {

@@ -2,7 +2,7 @@
  * A vfio-user server that is wrong in one aspect: it stands between a client and a real server, and spoils what passes.
  *
  * Bytes from the client pass as they come, in the same pieces with the same fds; what the server says passes message by
- * message.
+ * message. The server is not told that a client wants a twin socket, which would pass by here.
  */
 import { closeFd } from '../../src/os/fd.ts'
 import { Inbox, Outbox, WOULD_BLOCK } from '../../src/os/message.ts'
@@ -138,9 +138,10 @@ class ProxyLink implements Link {
     if (fault.keepsFds === true) kept.push(...fds.map(duplicate))
     const { request = (message) => message } = fault
     const messages = wholeMessages(bytes)
-    for (const message of messages.slice(0, -1)) this.#server.send(request(message, this), [])
+    for (const message of messages.slice(0, -1))
+      this.#server.send(withoutTwin(request(message, this)), [])
     const last = messages.at(-1)
-    if (last !== undefined) this.#server.send(request(last, this), fds) // what fds come with is last
+    if (last !== undefined) this.#server.send(withoutTwin(request(last, this)), fds) // what fds come with is last
   }
 
   #fromServer(bytes: Buffer | undefined, fds: number[]): void {
@@ -168,6 +169,15 @@ class ProxyLink implements Link {
     }
     return messages
   }
+}
+
+/** The wish for a twin socket becomes a key that no server knows. */
+function withoutTwin(bytes: Buffer): Buffer {
+  const at = bytes.indexOf('"twin_socket"')
+  if (at < 0) return bytes
+  const changed = Buffer.from(bytes)
+  changed.write('"twin-socket"', at)
+  return changed
 }
 
 /** The messages that `bytes` consists of; `bytes` itself where it is no whole messages. */

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { ClientRequests } from '../../src/vfio-user/client-requests.ts'
-import { Message } from '../../src/vfio-user/frame.ts'
+import { encodeMessage, Message } from '../../src/vfio-user/frame.ts'
 
 const DMA_READ = 11
 const DMA_WRITE = 12
@@ -16,7 +16,7 @@ class Peer {
 
   constructor({ maxTransfer = 4096, timeoutMs = 60_000 } = {}) {
     this.requests = new ClientRequests({
-      send: (message) => this.sent.push(Buffer.from(message)),
+      send: (header, payload) => this.sent.push(Buffer.from(encodeMessage(header, payload))),
       maxTransfer: () => maxTransfer,
       timeoutMs,
     })

@@ -9,7 +9,7 @@ import { scratchpad } from '../../examples/scratchpad.ts'
 import type { Driver } from '../../src/mdev/driver.ts'
 import { CHECKS } from '../../src/vfio-user/conformance/checks.ts'
 import { type Report, type RunOptions, runChecks } from '../../src/vfio-user/conformance/run.ts'
-import { listenUnix } from '../../src/os/unix-socket.ts'
+import { listenUnix, socketPair } from '../../src/os/unix-socket.ts'
 import { closeFd } from '../../src/os/fd.ts'
 import { Fds, makeMemfd, openFds } from '../support/fds.ts'
 import { type Fault, type Link, Proxy } from '../support/vfio-user-proxy.ts'
@@ -687,6 +687,23 @@ function withMappableBar({
   }
 }
 
+/** VERSION that asks for a twin socket gets this file for one. */
+function withTwin(file: number): Fault {
+  const json = '{"capabilities":{"twin_socket":{"supported":true,"fd_index":0}}}'
+  const { reply } = saying(json)
+  return {
+    request(bytes, { notes }) {
+      if (bytes.includes('"twin_socket":{"supported":true}')) notes.set('twin', 1)
+      return bytes
+    },
+    reply(message, link) {
+      const isAsked = headerOf(message).command === VERSION && link.notes.has('twin')
+      const bytes = isAsked ? reply?.(message, link) : undefined
+      return Buffer.isBuffer(bytes) ? { bytes, fds: [file] } : message
+    },
+  }
+}
+
 describe('runChecks() of a server with', () => {
   let served: Served
   let scratch: Scratch
@@ -726,6 +743,19 @@ describe('runChecks() of a server with', () => {
       assert.equal(report.stopped, undefined)
     })
   }
+
+  test('a twin socket that never ends fails the check of just that', async () => {
+    const [twin, other] = socketPair()
+    fds.own(twin)
+    fds.own(other)
+    const report = await run(withTwin(twin), { only: ['version'], ...SHORT })
+    assert.deepEqual(failures(report), ['version.twin-end'], explained(report))
+  })
+
+  test('a twin socket that is none fails the checks of just that', async () => {
+    const report = await run(withTwin(memory(0)), { only: ['version'] })
+    assert.deepEqual(failures(report), ['version.twin-socket', 'version.twin-end'])
+  })
 
   const MIB = 2 ** 20
   const only = { only: ['regions'], destructive: false }

@@ -256,6 +256,17 @@ describe('while a command takes its time', () => {
     }
   })
 
+  test('what came with it is done when it has settled, though it is more than one share', async () => {
+    const reads = Array.from({ length: 300 }, (_, id) =>
+      message(REGION_READ, access(0, 0, 4), { id }),
+    )
+    await client.send(Buffer.concat([message(SLOW), ...reads])) // so that nothing is left in the socket to tell
+    const call = await server.call()
+    call.resolve(new Uint8Array(0))
+    assertSuccess(await client.reply())
+    for (const id of reads.keys()) assert.equal((await client.reply()).id, id)
+  })
+
   test('nothing more than one window is taken from the socket, whatever is sent', async () => {
     await client.send(slow(1))
     const call = await server.call()
