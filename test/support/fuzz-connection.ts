@@ -4,6 +4,7 @@
  * Payloads are not kept: what is looked at is whether each reply is the one due, and well-formed (section 3 of the reference).
  */
 import { ftruncateSync, writeSync } from 'node:fs'
+import { ErrnoError } from '../../src/lib/errno.ts'
 import { closeFd, closeFds } from '../../src/os/fd.ts'
 import { Inbox, sendBytes, WOULD_BLOCK } from '../../src/os/message.ts'
 import { EPOLLIN, EPOLLOUT, reactor, type Watch } from '../../src/os/reactor.ts'
@@ -21,6 +22,8 @@ const EBUSY = 16
 const HEAD = 32
 const LARGEST = 2 ** 20 + 80
 const MAX_ERRNO = 4095
+/** ETOOMANYREFS, which Node does not name: of fds sent and not received a user without privileges has a limited number. */
+const TOO_MANY_UNREAD_FDS = 'EIO'
 /** What a server that says nothing is taken to hang after. */
 const PATIENCE_MS = 30_000
 
@@ -86,7 +89,10 @@ export class FuzzConnection implements Disposable {
     try {
       const sent = sendBytes(this.fd, bytes, fds)
       return sent === WOULD_BLOCK ? 0 : sent
-    } catch {
+    } catch (error) {
+      const code = error instanceof ErrnoError ? error.code : undefined
+      if (code === TOO_MANY_UNREAD_FDS) return 0
+      if (code !== 'EPIPE' && code !== 'ECONNRESET') throw error
       this.#end()
       return undefined
     }
