@@ -28,6 +28,7 @@ export type {
 export type { DeviceState } from './device/device-state.ts'
 export type { Dma } from './device/dma.ts'
 export type { DmaRange } from './iommu/map-entry.ts'
+export type { Pin, PinAccess } from './iommu/pin.ts'
 export type { Segment } from './iommu/segments.ts'
 export type { DoorbellInfo } from './device/doorbell.ts'
 export type { SharedMemory } from './device/shared-memory.ts'

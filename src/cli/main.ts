@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { describeError } from '../lib/errno.ts'
+import { parseBytes } from '../lib/format.ts'
 import { collectCheck, conformance, type ConformanceOptions } from './conformance.ts'
 import { host, type HostCommandOptions } from './host.ts'
 import { lspci, type LspciOptions } from './lspci.ts'
@@ -24,6 +25,8 @@ program
   .option('-t, --type <type>', "what to create, such as mtty-2 (default: the driver's first type)")
   .option('-u, --uuid <uuid>', 'name of the mdev (default: a fresh one)')
   .option('-s, --set <key=value>', 'a setting of the mdev; may be given again', collectSetting, [])
+  .option('--lock-limit <size>', 'most guest memory kept locked, such as 64M', asSize)
+  .option('--map-unsealed', 'map guest memory that its owner can shrink: doing so ends mdevkit')
   .option('--json', 'print one JSON object on standard output')
   .option('-v, --verbose', 'log refused requests too')
   .action((driver: string, options: RunOptions) => run(driver, options))
@@ -59,6 +62,13 @@ function collectSetting(
   const at = text.indexOf('=')
   if (at <= 0) throw new InvalidArgumentError('expected key=value.')
   return [...before, [text.slice(0, at), text.slice(at + 1)]]
+}
+
+function asSize(text: string): number {
+  const size = parseBytes(text)
+  if (size === undefined)
+    throw new InvalidArgumentError('expected bytes, or a number with K, M, G or T.')
+  return size
 }
 
 function packageVersion(): string {

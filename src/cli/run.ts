@@ -14,6 +14,9 @@ export interface RunOptions {
   readonly type?: string
   readonly uuid?: string
   readonly set: NonNullable<Parameters<Host['create']>[2]>
+  /** Bytes. */
+  readonly lockLimit?: number
+  readonly mapUnsealed?: boolean
   readonly json?: boolean
   readonly verbose?: boolean
 }
@@ -27,7 +30,8 @@ export async function run(specifier: string, options: RunOptions): Promise<void>
   const log = createLogger(options.verbose === true ? 'debug' : 'info')
   const ended = endOfRun()
   const driver = await loadDriver(specifier)
-  const host = new Host({ driver, log })
+  const { lockLimit = Infinity, mapUnsealed = false } = options
+  const host = new Host({ driver, log, lockLimit, mapUnsealed })
   try {
     const typeName = options.type ?? host.parent.types[0]?.name ?? ''
     const uuid = options.uuid ?? freshUuid()

@@ -2,8 +2,11 @@
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import type { DmaRange } from '../iommu/map-entry.ts'
+import type { Pin, PinAccess } from '../iommu/pin.ts'
 import type { Segment } from '../iommu/segments.ts'
 import { releaseView } from '../iommu/view.ts'
+
+export type { DmaRange }
 
 /**
  * The client's memory, by IOVA. Every call checks what the client mapped and with which rights.
@@ -79,6 +82,20 @@ export interface Dma {
   writeFromFileSync(list: readonly Segment[], fd: number, position: number): number
   /** {@link readToFile}, done on return. @throws EOPNOTSUPP the VM has to be asked for that memory */
   readToFileSync(list: readonly Segment[], fd: number, position: number): number
+
+  /**
+   * Pins pages: they stay in memory, where they are, until they are unpinned or the client unmaps them. Pinned twice they need
+   * to be unpinned twice. Before the client unmaps them the driver's `dmaUnmap` is told; what it does not let go of then is
+   * taken from it. Pages that are locked count against the limits of the client's process and of the parent.
+   *
+   * While the client logs what the device writes, pages pinned for writing count as written.
+   *
+   * @param pages  of 4096 bytes, 1 to 512, in one map or several
+   * @param access what the device will do, which all their maps must grant
+   * @throws EINVAL unaligned, not all mapped, no client · E2BIG too many pages · EPERM a map does not grant that access ·
+   *         EOPNOTSUPP memory that can only be reached by copying · ENOMEM beyond a limit; nothing is pinned then
+   */
+  pin(iova: number, pages: number, access: PinAccess): Pin
 
   /** What the client has mapped now, by IOVA; nothing without a client. */
   maps(): readonly DmaRange[]
@@ -182,6 +199,13 @@ export class DmaGate implements Dma {
 
   readToFileSync(list: readonly Segment[], fd: number, position: number): number {
     return this.#openTo(list).readToFileSync(list, fd, position)
+  }
+
+  pin(iova: number, pages: number, access: PinAccess): Pin {
+    if (this.#client === undefined)
+      // as the kernel says it of a device that nobody has open
+      throw new ErrnoError('EINVAL', `pin at ${hex(iova)}: no client is attached`)
+    return this.#open(iova).pin(iova, pages, access)
   }
 
   maps(): readonly DmaRange[] {

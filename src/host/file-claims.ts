@@ -15,6 +15,8 @@ const FILE_NAME = /^(?!\.\.?$)[^/\0]+$/
 
 export class FileClaims implements Claims {
   readonly #root: string
+  /** What of a kind is ours already, and need not be tried: else the thousandth mdev tries a thousand locks. */
+  readonly #ours = new Set<string>()
 
   /** @throws what makes the root unusable */
   constructor(root: string) {
@@ -72,9 +74,15 @@ export class FileClaims implements Claims {
     for (let attempt = 0; ; attempt++) {
       const value = nameOf(attempt)
       const file = `${value}.lock`
+      const ours = `${kind} ${value}`
+      if (this.#ours.has(ours)) continue
       const lock = lockIn(directory, file)
       if (lock === undefined) continue
-      return claimOf(value, lock, () => rmSync(join(directory, file), { force: true }))
+      this.#ours.add(ours)
+      return claimOf(value, lock, () => {
+        this.#ours.delete(ours)
+        rmSync(join(directory, file), { force: true })
+      })
     }
   }
 }

@@ -1,4 +1,6 @@
 /** The process around one parent: registers it, and serves each mdev created on it. */
+import { ClientAccounts } from '../iommu/client-accounts.ts'
+import { fixedLimit, LockAccount } from '../iommu/lock-account.ts'
 import { describeError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
@@ -16,6 +18,9 @@ import { mdevDirectory, mdevSocket, runtimeRoot } from './paths.ts'
 
 const NIL_UUID = '00000000-0000-0000-0000-000000000000'
 
+/** Of this process: a VM may have mdevs of several parents here. */
+const clientAccounts = new ClientAccounts()
+
 export interface HostOptions {
   readonly driver: Driver
   readonly log: Logger
@@ -25,6 +30,10 @@ export interface HostOptions {
   readonly name?: string
   /** Whether to measure how long each access takes. */
   readonly measure?: boolean
+  /** Most bytes of guest memory that all mdevs may keep locked; what a client's RLIMIT_MEMLOCK says goes for it besides. */
+  readonly lockLimit?: number
+  /** Whether guest memory that its owner can shrink is mapped too: a client that does shrink it ends this process. */
+  readonly mapUnsealed?: boolean
   readonly reactor?: Reactor
 }
 
@@ -38,13 +47,17 @@ export class Host {
 
   /** @throws what makes the run-time root unusable */
   constructor(options: HostOptions) {
-    const { driver, log, measure = false } = options
+    const { driver, log, measure = false, lockLimit = Infinity, mapUnsealed = false } = options
     const root = options.root ?? runtimeRoot()
     const claims = new FileClaims(root)
     const buffers = createBuffers()
     this.root = root
     this.events = createEvents()
     this.#name = claims.claimParent(options.name ?? driver.name)
+    const lockAccounts = {
+      clients: clientAccounts,
+      parent: new LockAccount(`parent ${this.#name.value}`, fixedLimit('lock limit', lockLimit)),
+    }
     this.parent = new Parent({
       name: this.#name.value,
       driver,
@@ -60,6 +73,8 @@ export class Host {
             reactor: options.reactor ?? reactor(),
             buffers,
             log: mdev.log,
+            lockAccounts,
+            mapUnsealed,
             ...(accessTimes === undefined ? {} : { accessTimes }),
           })
           this.#servers.set(mdev.uuid, server)

@@ -2,15 +2,19 @@
 import { allOf } from '../lib/all-of.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
+import { type Logger, silentLogger } from '../lib/log.ts'
 import { Unwind } from '../lib/unwind.ts'
 import { Arena, PAGE_SIZE } from '../os/arena.ts'
 import { closeFd } from '../os/fd.ts'
 import { type ClientFile, fileIdentity } from './client-file.ts'
+import { createPins, type PinPayers, takePinsAway } from './container-pins.ts'
 import { bitmapSize, checkLogPageSize, DirtyLog, logIsOff } from './dirty-log.ts'
 import { GuestMemory } from './guest-memory.ts'
 import { type DmaMap, MapEntry, type MapSupport } from './map-entry.ts'
+import { type MapObserver, MapObservers } from './map-observers.ts'
 import { MapTable } from './map-table.ts'
 import type { Done, RemoteMemory } from './memory.ts'
+import type { PinTable } from './pin-table.ts'
 
 /** Most bytes of one map, as libvfio-user has it. */
 const MAX_MAP_SIZE = 8 * 2 ** 40
@@ -24,6 +28,9 @@ export interface ContainerOptions {
   readonly remote: RemoteMemory
   /** Whether files that the client can shrink are mapped too: a client that does shrink one ends this process. */
   readonly mapUnsealed?: boolean
+  /** Who pays for pinned pages; without it none can be pinned. */
+  readonly payers?: PinPayers
+  readonly log?: Logger
 }
 
 export class Container {
@@ -36,11 +43,24 @@ export class Container {
   readonly #table = new MapTable()
   /** How many maps each file backs. */
   readonly #files = new Map<ClientFile, number>()
+  readonly #pins: PinTable | undefined
+  readonly #log: Logger
+  readonly #observers: MapObservers
+  #advised = false
 
-  constructor({ maxMaps, remote, mapUnsealed = false }: ContainerOptions) {
+  constructor({ maxMaps, remote, mapUnsealed = false, payers, log }: ContainerOptions) {
+    const lockExempt = payers?.lockExempt ?? false
     this.#maxMaps = maxMaps
-    this.#support = { remote, arena: new Arena(), mapUnsealed }
-    this.memory = new GuestMemory(this.#table, this.dirtyLog)
+    this.#support = { remote, arena: new Arena(), mapUnsealed, lockExempt }
+    this.#pins = payers && createPins(this.#table, this.dirtyLog, payers)
+    this.#log = log ?? silentLogger
+    this.#observers = new MapObservers(this.#log)
+    this.memory = new GuestMemory(this.#table, this.dirtyLog, this.#pins)
+  }
+
+  /** Tells an observer of the maps that there are, and of all that come and go. What it throws is logged. */
+  observe(observer: MapObserver): void {
+    this.#observers.add(observer, this.#table.all)
   }
 
   /** Maps at this moment. */
@@ -72,6 +92,17 @@ export class Container {
     }
     if (entry.file !== undefined) this.#files.set(entry.file, (used ?? 0) + 1)
     this.#table.add(entry)
+    if (entry.file?.mapped === false) this.#adviseSeals()
+    this.#observers.tell('mapped', entry)
+  }
+
+  #adviseSeals(): void {
+    if (this.#advised) return
+    this.#advised = true
+    this.#log.warn(
+      'guest memory is in a file that its owner may shrink: the device reaches it by file I/O, which is slow. ' +
+        'Seal it (qemu -object memory-backend-memfd does, unless told seal=off), or trust the VM with --map-unsealed',
+    )
   }
 
   /** Whether there is exactly that map already. @throws EINVAL, EEXIST, ENOSPC: it cannot be made */
@@ -123,6 +154,11 @@ export class Container {
 
   /** The client has gone: takes all maps away at once. What file I/O uses is kept, out of sight, until that ends. */
   close(): void {
+    const pins = this.#pins?.releaseAll() ?? 0
+    if (pins > 0)
+      this.#log.warn(
+        `dma: the driver still held ${pins} pins when its client went, which were taken away`,
+      )
     this.#remove(this.#table.all.slice())
     this.dirtyLog.forgetAll()
   }
@@ -143,10 +179,13 @@ export class Container {
   }
 
   #stop(entries: readonly MapEntry[]): Done {
-    this.memory.forgetShortCuts()
     let busy: Promise<void>[] | undefined
     for (const entry of entries) {
+      if (entry.stopped) continue // they have been told, and what was under way is over or is waited for
+      this.#observers.tell('unmapping', entry)
       entry.stopped = true
+      this.memory.forgetShortCuts()
+      if (this.#pins !== undefined) takePinsAway(this.#pins, entry, this.#log)
       const idle = entry.idle()
       if (idle !== undefined) (busy ??= []).push(idle)
     }
@@ -205,6 +244,7 @@ export class Container {
    */
   takeDirty(iova: number, size: number, pageSize: number, bitmap: Uint8Array): void {
     this.dirtyBitmapSize(iova, size, pageSize)
+    this.#pins?.forEachWritable(iova, (at, length) => this.dirtyLog.wrote(at, length))
     this.dirtyLog.report(iova, size, pageSize, bitmap)
   }
 }

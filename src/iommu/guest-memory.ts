@@ -1,11 +1,15 @@
 /** Guest memory as a device reaches it: copies, single values, lists and views, by IOVA. */
 import { allOf } from '../lib/all-of.ts'
+import { ErrnoError } from '../lib/errno.ts'
+import { hex } from '../lib/format.ts'
 import { accessible, type Part, partsOf, type Right } from './access.ts'
 import type { DirtyLog } from './dirty-log.ts'
 import { transfer, type TransferOptions, transferSync } from './file-transfer.ts'
 import type { DmaRange } from './map-entry.ts'
 import type { MapTable } from './map-table.ts'
 import type { CopiedMemory, Done } from './memory.ts'
+import type { Pin, PinAccess } from './pin.ts'
+import type { PinTable } from './pin-table.ts'
 import { checkListLength, forEachSegment, listLength, type Segment } from './segments.ts'
 import { NO_SPAN, readSpan, type Span, writeSpan } from './span.ts'
 import { takeView } from './view.ts'
@@ -30,12 +34,15 @@ const WRITE: Direction = {
 export class GuestMemory {
   readonly #table: MapTable
   readonly #dirtyLog: DirtyLog
+  readonly #pins: PinTable | undefined
   /** What was accessed last: the next access is near, as a rule. */
   #span: Span = NO_SPAN
 
-  constructor(table: MapTable, dirtyLog: DirtyLog) {
+  /** @param pins undefined where nobody pays for them */
+  constructor(table: MapTable, dirtyLog: DirtyLog, pins: PinTable | undefined) {
     this.#table = table
     this.#dirtyLog = dirtyLog
+    this.#pins = pins
   }
 
   /** A map has gone or is about to: no short cut may lead there. */
@@ -135,6 +142,13 @@ export class GuestMemory {
   /** Client memory itself, inside one map that grants reading. @throws EFAULT, EACCES, EOPNOTSUPP */
   view(iova: number, length: number): Uint8Array {
     return takeView(accessible(this.#table, iova, 'readable'), iova, length, this.#dirtyLog)
+  }
+
+  /** Pins pages. @throws EOPNOTSUPP nobody pays for them · and as {@link PinTable.pin} */
+  pin(iova: number, pages: number, access: PinAccess): Pin {
+    if (this.#pins === undefined)
+      throw new ErrnoError('EOPNOTSUPP', `pin at ${hex(iova)}: nobody pays for locked pages here`)
+    return this.#pins.pin(iova, pages, access)
   }
 
   /**

@@ -5,6 +5,7 @@ import { FileMemory } from './file-memory.ts'
 import { MappedMemory } from './mapped-memory.ts'
 import type { Memory, RemoteMemory } from './memory.ts'
 import { MessageMemory } from './message-memory.ts'
+import type { Backing, PinnableMap } from './pinnable.ts'
 
 /** A range of client memory, and what the device may do there. */
 export interface DmaRange {
@@ -23,6 +24,12 @@ export interface DmaMap extends DmaRange {
   readonly file?: { readonly fd: number; readonly offset: number }
 }
 
+/** A range and what backs it. */
+export interface ClientRange extends DmaRange {
+  /** The container's own, and open until the map goes; undefined for what only the client can reach. */
+  readonly file: { readonly fd: number; readonly offset: number } | undefined
+}
+
 /** What the maps of one container share. */
 export interface MapSupport {
   /** Reaches what comes without a file. */
@@ -31,9 +38,11 @@ export interface MapSupport {
   readonly arena: Arena
   /** Whether files that can shrink are mapped nevertheless. */
   readonly mapUnsealed: boolean
+  /** Whether the client's limit of locked memory does not bind what it maps now. */
+  readonly lockExempt: boolean
 }
 
-export class MapEntry implements DmaRange {
+export class MapEntry implements PinnableMap {
   readonly iova: number
   readonly size: number
   /** The first IOVA after it. */
@@ -44,6 +53,7 @@ export class MapEntry implements DmaRange {
   readonly file: ClientFile | undefined
   readonly offset: number
   readonly memory: Memory
+  readonly lockExempt: boolean
   /** No access begins any more. */
   stopped = false
   #uses = 0
@@ -52,7 +62,7 @@ export class MapEntry implements DmaRange {
   #closed = false
 
   /** @throws as {@link holdClientFile}, the fd closed */
-  constructor(map: DmaMap, { remote, arena, mapUnsealed }: MapSupport) {
+  constructor(map: DmaMap, { remote, arena, mapUnsealed, lockExempt }: MapSupport) {
     const { iova, size, readable, writable } = map
     this.iova = iova
     this.size = size
@@ -60,6 +70,7 @@ export class MapEntry implements DmaRange {
     this.readable = readable
     this.writable = writable
     this.offset = map.file?.offset ?? 0
+    this.lockExempt = lockExempt
     if (map.file === undefined) {
       this.file = undefined
       this.memory = new MessageMemory(remote, iova)
@@ -76,6 +87,16 @@ export class MapEntry implements DmaRange {
   get range(): DmaRange {
     const { iova, size, readable, writable } = this
     return { iova, size, readable, writable }
+  }
+
+  get clientRange(): ClientRange {
+    const { file, offset } = this
+    return { ...this.range, file: file && { fd: file.fd, offset } }
+  }
+
+  get backing(): Backing | undefined {
+    const { file, offset } = this
+    return file?.mapped === true ? { file, offset } : undefined
   }
 
   /** An access begins that ends later: until {@link endUse} the memory stays, also when the client has unmapped it. */

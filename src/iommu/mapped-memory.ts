@@ -79,6 +79,17 @@ export class MappedMemory {
     return mapping.bytes.subarray(offset - start, offset - start + length)
   }
 
+  /** All of a range, in as many views as it takes. @throws ENOSPC, ENOMEM from mmap */
+  views(offset: number, length: number): readonly Uint8Array[] {
+    const views: Uint8Array[] = []
+    for (let done = 0; done < length;) {
+      const part = Math.min(length - done, PIECE - ((offset + done) % PIECE))
+      views.push(this.view(offset + done, part))
+      done += part
+    }
+    return views
+  }
+
   /** All views read zeros from now on. */
   close(): void {
     this.#spans = []

@@ -17,3 +17,12 @@ export function bytes(size: number): string {
   }
   return `${Number.isInteger(value) ? value : value.toFixed(1)} ${BINARY_UNITS[unit]}`
 }
+
+const FACTORS: Readonly<Record<string, number>> = { '': 0, K: 1, M: 2, G: 3, T: 4 }
+
+/** Bytes of `512`, `64K`, `1M`, `1.5G` or `2T`, in binary units; undefined for anything else. */
+export function parseBytes(text: string): number | undefined {
+  const [, number = '', unit = ''] = /^(\d+(?:\.\d+)?)([KMGT]?)$/.exec(text) ?? []
+  const size = Number(number) * 1024 ** (FACTORS[unit] ?? 0)
+  return number !== '' && Number.isSafeInteger(size) ? size : undefined
+}

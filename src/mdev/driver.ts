@@ -1,7 +1,7 @@
 /** What a driver is: a name, types, and a `probe` that builds a device. */
 import type { PciFunction, PciIdentity, ResetCause } from '../device/pci.ts'
 import type { DeviceState } from '../device/device-state.ts'
-import type { Dma } from '../device/dma.ts'
+import type { Dma, DmaRange } from '../device/dma.ts'
 import type { SharedMemory } from '../device/shared-memory.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
@@ -46,6 +46,13 @@ export interface DeviceOps<A extends Attributes = Attributes> {
   reset(why: ResetCause): void
   /** The mdev is being removed: let go of what `probe` took. */
   remove?(): void
+  /** The client has mapped memory, as `mdev.dma.maps()` shows it. What this throws is logged. */
+  dmaMap?(range: DmaRange): void
+  /**
+   * The client is about to unmap this, all of one map: let go of its pins and views before returning, and use it no more.
+   * It is not called for what is mapped when the client goes: that is `reset('disconnect')`. What this throws is logged.
+   */
+  dmaUnmap?(range: DmaRange): void
   /**
    * Settings of a running mdev are to change, all of them or none: those whose change is 'live'. Throwing refuses.
    *

@@ -1,6 +1,6 @@
 /** One mediated device: its states, its driver's side, and its one user at a time. */
 import type { Device } from '../device/device.ts'
-import { type ClientMemory, DmaGate } from '../device/dma.ts'
+import { type ClientMemory, DmaGate, type DmaRange } from '../device/dma.ts'
 import { PciDevice } from '../device/pci-device.ts'
 import type { PciFunction, PciIdentity } from '../device/pci.ts'
 import { SharedMemories, type SharedMemory } from '../device/shared-memory.ts'
@@ -43,6 +43,9 @@ export interface MdevOptions {
 /** An opened mdev. */
 export interface MdevSession {
   readonly device: Device
+  /** Tells the driver what the client has mapped, and what it is about to unmap. */
+  dmaMap(range: DmaRange): void
+  dmaUnmap(range: DmaRange): void
   /** Last close: the device goes back to its power-on state. Idempotent. */
   close(): void
 }
@@ -201,6 +204,8 @@ export class MdevDevice {
     let open = true
     return {
       device,
+      dmaMap: (range) => this.#quietly("driver's dmaMap", () => this.#ops?.dmaMap?.(range)),
+      dmaUnmap: (range) => this.#quietly("driver's dmaUnmap", () => this.#ops?.dmaUnmap?.(range)),
       close: () => {
         if (!open) return
         open = false

@@ -1,39 +1,37 @@
 /** How much memory a process may lock, and has locked: of one process for good, whatever its pid comes to name later. */
 import { openSync, readFileSync, readlinkSync, readSync } from 'node:fs'
+import { ErrnoError } from '../lib/errno.ts'
 import { Unwind } from '../lib/unwind.ts'
 import { closeFd, O_RDONLY } from './fd.ts'
 
 /** <linux/capability.h>: may lock without a limit. */
 const CAP_IPC_LOCK = 14
 
-/** A process, as far as locking memory goes. It stays the one that had the pid at first: the fds inside lead to no other. */
+/** A process, as far as locking memory goes. It stays the one that had the pid at first. */
 export class ProcessMemlock {
   /** Tells the process from every other one, also from those that get its pid later. */
   readonly identity: string
   readonly #pid: number
-  readonly #limits: number
-  readonly #status: number
+  readonly #started: string
+  /** Opened when they are asked for first: most clients never pin a page. These lead to no other process, ever. */
+  #limits: number | undefined
+  #status: number | undefined
 
   /** @throws ENOENT, ESRCH, EACCES: there is no such process, or /proc hides it */
   constructor(pid: number) {
-    using undo = new Unwind()
     this.#pid = pid
-    this.#limits = openSync(`/proc/${pid}/limits`, O_RDONLY)
-    undo.defer(() => closeFd(this.#limits))
-    this.#status = openSync(`/proc/${pid}/status`, O_RDONLY)
-    undo.defer(() => closeFd(this.#status))
-    this.identity = `${pid}:${startTime(pid)}`
-    undo.keep()
+    this.#started = startTime(pid)
+    this.identity = `${pid}:${this.#started}`
   }
 
   /** The soft RLIMIT_MEMLOCK at this moment, bytes; Infinity without one. @throws ESRCH the process has gone */
   limit(): number {
-    return softMemlock(readAll(this.#limits))
+    return softMemlock(readAll((this.#limits ??= this.#open('limits'))))
   }
 
   /** What it has locked itself, by mlock(2) and the like, bytes. @throws ESRCH the process has gone */
   locked(): number {
-    const [, kiB] = /^VmLck:\s+(\d+) kB$/m.exec(readAll(this.#status)) ?? []
+    const [, kiB] = /^VmLck:\s+(\d+) kB$/m.exec(readAll(this.#openStatus())) ?? []
     return Number(kiB ?? 0) * 1024 // a zombie has no such line
   }
 
@@ -48,7 +46,7 @@ export class ProcessMemlock {
       if (!this.#isEffective(CAP_IPC_LOCK)) return false
       // After the capabilities: from a namespace of its own a process does not come back to ours.
       const namespace = readlinkSync(`/proc/${this.#pid}/ns/user`)
-      readAll(this.#status) // still there, so the pid has named nobody else meanwhile
+      readAll(this.#openStatus()) // still there, so the pid has named nobody else meanwhile
       return namespace === readlinkSync('/proc/self/ns/user')
     } catch {
       return false
@@ -56,12 +54,32 @@ export class ProcessMemlock {
   }
 
   close(): void {
-    closeFd(this.#limits)
-    closeFd(this.#status)
+    for (const fd of [this.#limits, this.#status]) if (fd !== undefined) closeFd(fd)
+    this.#limits = this.#status = undefined
+  }
+
+  #openStatus(): number {
+    return (this.#status ??= this.#open('status'))
+  }
+
+  /** @throws ESRCH the process has gone, whatever has its pid now */
+  #open(name: string): number {
+    try {
+      using undo = new Unwind()
+      const fd = openSync(`/proc/${this.#pid}/${name}`, O_RDONLY)
+      undo.defer(() => closeFd(fd))
+      if (startTime(this.#pid) === this.#started) {
+        undo.keep()
+        return fd
+      }
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) throw error
+    }
+    throw new ErrnoError('ESRCH', `pid ${this.#pid}: the process has gone`)
   }
 
   #isEffective(capability: number): boolean {
-    const [, mask] = /^CapEff:\s+([\da-f]+)$/m.exec(readAll(this.#status)) ?? []
+    const [, mask] = /^CapEff:\s+([\da-f]+)$/m.exec(readAll(this.#openStatus())) ?? []
     return ((BigInt(`0x${mask ?? '0'}`) >> BigInt(capability)) & 1n) === 1n
   }
 }

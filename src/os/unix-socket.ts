@@ -15,7 +15,7 @@ const cSocketpair = cFunction('socketpair', 'int', ['int', 'int', 'int', 'ptr'])
 const cGetsockopt = cFunction('getsockopt', 'int', ['int', 'int', 'int', 'ptr', 'ptr'])
 const cSetsockopt = cFunction('setsockopt', 'int', ['int', 'int', 'int', 'ptr', 'u32'])
 
-const { EAGAIN, ECONNABORTED } = constants.errno
+const { EAGAIN, ECONNABORTED, EMFILE } = constants.errno
 
 /** Longest path of a UNIX socket, in bytes. */
 export const MAX_SOCKET_PATH = socket.UNIX_PATH_MAX - 1
@@ -76,7 +76,9 @@ export function acceptUnix(listener: number): number | undefined {
   if (fd >= 0) return fd
   const errno = lastErrno()
   if (errno === EAGAIN || errno === ECONNABORTED) return undefined
-  throw systemError(`accept on fd ${listener}`)
+  // Node has raised the soft limit to the hard one when it started.
+  const advice = errno === EMFILE ? ': no fd number is left; raise the hard limit (ulimit -Hn)' : ''
+  throw systemError(`accept on fd ${listener}${advice}`)
 }
 
 /** Connects to `path`. @returns a non-blocking fd @throws ENOENT, ECONNREFUSED, EACCES, EAGAIN (backlog full) */

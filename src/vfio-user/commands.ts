@@ -11,12 +11,7 @@ import type { Message } from './frame.ts'
 import { migDataRead, migDataWrite } from './migration.ts'
 import { getRegionInfo } from './region-info.ts'
 import type { ServedClient } from './served-client.ts'
-import {
-  encodeCapabilities,
-  OUR_CAPABILITIES,
-  OUR_MIGRATION,
-  parseCapabilities,
-} from './version.ts'
+import { OUR_CAPABILITIES, version } from './version.ts'
 
 export const COMMANDS: ReadonlyMap<number, Command> = new Map([
   [wire.VFIO_USER_VERSION, command('VERSION', wire.VfioUserVersion.size, 0, version)],
@@ -75,7 +70,6 @@ function command(name: string, minPayload: number, maxFds: number, run: Command[
 }
 
 /** Cursors over the message at hand; commands run one at a time. */
-const versionView = wire.VfioUserVersion.view()
 const dmaMapView = wire.VfioUserDmaMap.view()
 const dmaUnmapView = wire.VfioUserDmaUnmap.view()
 const deviceInfo = vfio.VfioDeviceInfo.view()
@@ -83,28 +77,6 @@ const irqInfo = vfio.VfioIrqInfo.view()
 const access = wire.VfioUserRegionAccess.view()
 const writeMulti = wire.VfioUserWriteMulti.view()
 const writeEntry = wire.VfioUserWriteMultiEntry.view()
-
-function version(client: ServedClient, request: Message): number {
-  const { major, minor } = versionView.aim(request.view, request.at)
-  if (client.capabilities !== undefined) throw invalid('VERSION: said already')
-  if (major !== wire.VFIO_USER_MAJOR)
-    throw invalid(`VERSION: major ${major}, ours is ${wire.VFIO_USER_MAJOR}`)
-  client.capabilities = parseCapabilities(request.payload(wire.VfioUserVersion.size))
-  const { write_multiple, sparse_mmap_fds, migration } = client.capabilities // not to be answered unasked
-  const migrates = migration !== undefined && client.device.migration !== undefined
-  const json = encodeCapabilities({
-    ...OUR_CAPABILITIES,
-    write_multiple,
-    sparse_mmap_fds,
-    ...(migrates ? { migration: OUR_MIGRATION } : {}),
-  })
-  client.reserveReply(wire.VfioUserVersion.size + json.length)
-  versionView.aim(client.reply, client.replyAt)
-  versionView.major = wire.VFIO_USER_MAJOR
-  versionView.minor = Math.min(minor, wire.VFIO_USER_MINOR) // QEMU refuses a minor above its own
-  client.replyBytes.set(json, client.replyAt + wire.VfioUserVersion.size)
-  return wire.VfioUserVersion.size + json.length
-}
 
 /** Smaller ranges without a file are ROMs, and other devices' BARs. */
 const LIKELY_RAM = 16 * 1024 * 1024

@@ -1,21 +1,23 @@
 /** The server's end of one connection: receives, runs commands, replies in order, and cleans up after the client. */
 import * as wire from '../abi/vfio-user.ts'
 import type { Device } from '../device/device.ts'
-import { Container } from '../iommu/container.ts'
-import { ErrnoError, errnoOf } from '../lib/errno.ts'
+import { Container, type ContainerOptions } from '../iommu/container.ts'
+import { describeError, ErrnoError, errnoOf } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import { closeFd } from '../os/fd.ts'
-import { type Inbox, type Outbox, sendBytes } from '../os/message.ts'
+import type { Inbox, Outbox } from '../os/message.ts'
 import { EPOLLIN, EPOLLOUT, type Reactor, type Watch } from '../os/reactor.ts'
 import { hasHungUp } from '../os/socket-ends.ts'
-import { Backlog } from './backlog.ts'
+import { socketPair } from '../os/unix-socket.ts'
 import type { Command } from './command.ts'
 import { ClientIrqs } from './client-irqs.ts'
 import { ClientRequests } from './client-requests.ts'
 import { COMMANDS } from './commands.ts'
-import { encodeRefusal, encodeReply, FrameReader, type Message } from './frame.ts'
+import { encodeMessage, FAILURE, FrameReader, type Header, type Message, SUCCESS } from './frame.ts'
 import { ClientIoFds } from './io-fds.ts'
+import { MessageSocket } from './message-socket.ts'
 import { checkLetThrough } from './migration.ts'
+import { ReplyQueue } from './reply-queue.ts'
 import type { ServedClient, ServerStats } from './served-client.ts'
 import { Share } from './share.ts'
 import { type AccessTimes } from './access-times.ts'
@@ -47,6 +49,8 @@ export interface ConnectionOptions {
   readonly accessTimes?: AccessTimes
   /** What the client may ask; the protocol's commands unless given. */
   readonly commands?: ReadonlyMap<number, Command>
+  /** How the client's memory may be used. */
+  readonly dma?: Pick<ContainerOptions, 'mapUnsealed' | 'payers'>
   /** Called once, when it has ended and its resources are free. */
   readonly onClose: () => void
 }
@@ -54,32 +58,23 @@ export interface ConnectionOptions {
 export class Connection implements ServedClient {
   readonly container: Container
   readonly stats: ServerStats
-  readonly reply: DataView
-  readonly replyBytes: Uint8Array
   capabilities: Capabilities | undefined
-  replyAt = HEADER
   readonly #options: ConnectionOptions
   readonly #commands: ReadonlyMap<number, Command>
   readonly #reader: FrameReader
-  readonly #replyHeader = wire.VfioUserHeader.view()
+  readonly #replies: ReplyQueue
   #device: Device | undefined
   #irqs: ClientIrqs | undefined
   #ioFds: ClientIoFds | undefined
   #watch: Watch | undefined
-  /** Bytes of finished replies in the outbox, not sent yet. */
-  #queued = 0
-  /** The reply at hand where it is too large for the outbox, header included. */
-  #largeReply: Uint8Array | undefined
-  /** Sent with the reply at hand. */
-  #replyFds = NO_FDS
-  /** What the socket did not take: nothing is received while there is any. */
-  readonly #backlog = new Backlog()
   readonly #share = new Share()
   /** A command takes its time: nothing is received until it has settled. */
   #waiting = false
   #closing = false
   #closed = false
-  /** Our own requests, to be sent after the replies of this turn. */
+  /** Where our own requests go, if the client has asked for that. */
+  #twin: MessageSocket | undefined
+  /** Those that go the same way as replies, to be sent after the replies of this turn. */
   #outgoing: Uint8Array[] = []
   #serving = false
   #advised = false
@@ -89,16 +84,17 @@ export class Connection implements ServedClient {
     this.#options = options
     this.#commands = options.commands ?? COMMANDS
     this.stats = options.stats
-    this.reply = options.buffers.outbox.view
-    this.replyBytes = options.buffers.outbox.bytes
+    this.#replies = new ReplyQueue(options.fd, options.buffers.outbox, () => this.#updateInterest())
     this.#requests = new ClientRequests({
-      send: (message) => this.#sendRequest(message),
+      send: (request, payload) => this.#sendRequest(request, payload),
       maxTransfer: () =>
         Math.min(this.capabilities?.max_data_xfer_size ?? 0, OUR_CAPABILITIES.max_data_xfer_size),
     })
     this.container = new Container({
       maxMaps: OUR_CAPABILITIES.max_dma_maps,
       remote: this.#requests,
+      log: options.log,
+      ...options.dma,
     })
     this.#reader = new FrameReader(options.buffers.inbox, MAX_MESSAGE, (message) =>
       this.#handle(message),
@@ -146,10 +142,10 @@ export class Connection implements ServedClient {
 
   #release(): void {
     this.#reader.close()
-    this.#queued = 0
-    this.#backlog.clear()
+    this.#replies.clear()
     this.#outgoing = []
     this.#requests.close()
+    this.#twin?.close()
     this.#ioFds?.close()
     try {
       this.#options.onClose() // the device stops using memory before it goes
@@ -163,7 +159,7 @@ export class Connection implements ServedClient {
   poll(): void {
     if (this.#closed || !hasHungUp(this.#options.fd)) return
     while (this.#onReady(EPOLLIN | EPOLLOUT) !== false)
-      if (this.#closed || !this.#backlog.isEmpty) return
+      if (this.#closed || this.#replies.isBlocked) return
   }
 
   adviseSharedMemory(): void {
@@ -175,30 +171,55 @@ export class Connection implements ServedClient {
     )
   }
 
+  get reply(): DataView {
+    return this.#replies.view
+  }
+
+  get replyBytes(): Uint8Array {
+    return this.#replies.bytes
+  }
+
+  get replyAt(): number {
+    return this.#replies.at
+  }
+
   attachFds(fds: readonly number[]): void {
-    this.#flush() // they go with the first byte of a send
-    this.#replyFds = fds
+    this.#replies.attachFds(fds)
   }
 
   reserveReply(size: number): void {
-    if (this.replyAt + size > this.replyBytes.length) this.#flush()
+    this.#replies.reserve(size)
   }
 
   replyRoom(size: number): Uint8Array {
-    if (HEADER + size > this.replyBytes.length) {
-      this.#largeReply = new Uint8Array(HEADER + size)
-      return this.#largeReply.subarray(HEADER)
+    return this.#replies.room(size)
+  }
+
+  openTwin(): void {
+    const { reactor, buffers } = this.#options
+    const [fd, theirs] = socketPair()
+    try {
+      this.#twin = new MessageSocket({
+        fd,
+        reactor,
+        inbox: buffers.inbox,
+        maxSize: MAX_MESSAGE,
+        onMessage: (message) => this.#handleOnTwin(message),
+        onEnd: (error) => this.#loseTwin(error),
+      })
+    } catch (error) {
+      closeFd(theirs)
+      throw error
     }
-    this.reserveReply(size)
-    return this.replyBytes.subarray(this.replyAt, this.replyAt + size).fill(0)
+    this.#replies.giveFd(theirs)
   }
 
   /** @returns whether anything was there, or that more of it is to be done when others have had their turn */
   #onReady(events: number): boolean | 'more' {
     this.#serving = true
     try {
-      if ((events & EPOLLOUT) !== 0) this.#sendBacklog()
-      const found = this.#waiting ? this.#checkPresence() : this.#serveNext()
+      if ((events & EPOLLOUT) !== 0 && this.#replies.isBlocked) this.#resumeReplies()
+      const found = this.#waiting ? this.#checkPeer() : this.#serveNext()
       this.#serving = false
       this.#sendOutgoing()
       return this.#isInterrupted() ? 'more' : found
@@ -214,17 +235,16 @@ export class Connection implements ServedClient {
 
   /** Whether messages wait for nothing but the client's next share. */
   #isInterrupted(): boolean {
-    const waitsForElse = this.#waiting || !this.#backlog.isEmpty
+    const waitsForElse = this.#waiting || this.#replies.isBlocked
     return this.#share.isUsedUp && this.#reader.stopped && !waitsForElse && !this.#closed
   }
 
   #serveNext(): boolean {
-    return !this.#backlog.isEmpty || this.#serve()
+    return this.#replies.isBlocked || this.#serve()
   }
 
-  /** Ends the connection if the client has gone while it waited. @throws EPIPE */
-  #checkPresence(): boolean {
-    this.#options.buffers.outbox.send(this.#options.fd, 0) // sends nothing, and fails like any other send
+  #checkPeer(): boolean {
+    this.#replies.checkPeer()
     return false
   }
 
@@ -243,11 +263,11 @@ export class Connection implements ServedClient {
         return true
       }
     }
-    this.#flush()
+    this.#replies.flush()
     if (times !== undefined && this.#accesses > accesses) {
       times.add(performance.now() - began, this.#accesses - accesses)
     }
-    if (this.#closing && this.#backlog.isEmpty) this.close()
+    if (this.#closing && !this.#replies.isBlocked) this.close()
     return true
   }
 
@@ -260,7 +280,8 @@ export class Connection implements ServedClient {
     if (this.#closed || this.#closing) return false
     const type = message.flags & wire.VFIO_USER_F_TYPE_MASK
     if (type === wire.VFIO_USER_F_TYPE_REPLY) {
-      this.#requests.settle(message) // one to nothing that we asked is dropped
+      // One to nothing that we asked here is dropped.
+      if (this.#twin === undefined) this.#requests.settle(message)
       return this.#share.use(message.length)
     }
     const payload = this.#run(message, type)
@@ -269,15 +290,10 @@ export class Connection implements ServedClient {
       return false
     }
     if (this.#closed) return false // by what the command led to: the mdev was removed
-    if ((message.flags & wire.VFIO_USER_F_NO_REPLY) === 0) this.#finishReply(message, payload)
-    else this.#forgetReply()
+    if ((message.flags & wire.VFIO_USER_F_NO_REPLY) === 0) this.#replies.finish(message, payload)
+    else this.#replies.forget()
     const mayGoOn = this.#share.use(message.length + Math.max(0, payload))
-    return mayGoOn && this.#backlog.isEmpty && !this.#closing
-  }
-
-  #forgetReply(): void {
-    this.#replyFds = NO_FDS
-    this.#largeReply = undefined
+    return mayGoOn && !this.#replies.isBlocked && !this.#closing
   }
 
   /** Takes nothing more from this client, whose commands are run in order, until this one has settled. */
@@ -286,23 +302,26 @@ export class Connection implements ServedClient {
     const settle = (reply: Uint8Array) => {
       if (this.#closed) return // there is nobody to tell
       this.#waiting = false
-      if (wantsReply) this.#backlog.add(reply)
       this.#updateInterest()
+      if (wantsReply) this.#replies.add(reply)
       if (this.#onReady(EPOLLOUT) === 'more') this.#watch?.again()
     }
     this.#waiting = true
     this.#updateInterest()
-    this.#forgetReply()
+    this.#replies.forget()
     payload.then(
-      (bytes) => settle(encodeReply(id, command, bytes)),
-      (error: unknown) => settle(encodeRefusal(id, command, this.#refusal(command, error))),
+      (bytes) => settle(encodeMessage({ id, command, flags: SUCCESS }, bytes)),
+      (thrown: unknown) => {
+        const error = this.#refusal(command, thrown)
+        settle(encodeMessage({ id, command, flags: FAILURE, error }))
+      },
     )
   }
 
   /** @returns bytes of the reply's payload, or the negative errno of a refusal; a promise from a command that waits */
   #run(message: Message, type: number): number | Promise<Uint8Array> {
     const command = this.#commands.get(message.command)
-    const name = command?.name ?? unknownName(message.command)
+    const name = command?.name ?? `command ${message.command}`
     try {
       if (type !== wire.VFIO_USER_F_TYPE_COMMAND)
         throw new ErrnoError('EINVAL', `${name}: message type ${type}`)
@@ -323,7 +342,7 @@ export class Connection implements ServedClient {
       }
       const migration = this.#device?.migration
       if (migration !== undefined) checkLetThrough(migration, message)
-      this.reserveReply(SMALL_REPLY)
+      this.#replies.reserve(SMALL_REPLY)
       return command.run(this, message)
     } catch (error) {
       this.#closing = this.capabilities === undefined // without a VERSION that fits there is nothing to go on with
@@ -331,14 +350,15 @@ export class Connection implements ServedClient {
     }
   }
 
+  #nameOf(command: number): string {
+    return this.#commands.get(command)?.name ?? `command ${command}`
+  }
+
   /** The errno that a thrown error becomes on the wire. */
   #refusal(command: number, error: unknown): number {
     this.stats.refused++
     if (!(error instanceof ErrnoError) && !(error instanceof Error && 'syscall' in error)) {
-      this.#options.log.error(
-        `${this.#commands.get(command)?.name ?? unknownName(command)}: replying EIO`,
-        error,
-      ) // a bug of ours or of the driver: keep the stack
+      this.#options.log.error(`${this.#nameOf(command)}: replying EIO`, error) // a bug of ours or of the driver: keep the stack
     } else {
       this.#options.log.debug(error.message)
     }
@@ -346,108 +366,75 @@ export class Connection implements ServedClient {
     return errno === EOVERFLOW ? EINVAL : errno // a u64 beyond 2^53 lies beyond every region and map
   }
 
-  #finishReply(message: Message, payload: number): void {
-    const failed = payload < 0
-    const large = this.#largeReply
-    if (large !== undefined) {
-      this.#largeReply = undefined
-      if (!failed) {
-        this.#sendLarge(message, large)
+  /** A driver may ask for guest memory at any moment, in a turn of ours or not. */
+  #sendRequest(request: Header, payload: Uint8Array): void {
+    try {
+      if (this.#twin !== undefined) {
+        this.#twin.send(request, payload)
         return
       }
-    }
-    const size = HEADER + (failed ? 0 : payload)
-    if (this.replyAt - HEADER + size > this.replyBytes.length) this.#flush()
-    const header = this.#replyHeader.aim(this.reply, this.replyAt - HEADER)
-    header.msg_id = message.id
-    header.command = message.command
-    header.size = size
-    header.flags = wire.VFIO_USER_F_TYPE_REPLY | (failed ? wire.VFIO_USER_F_ERROR : 0)
-    header.error = failed ? -payload : 0
-    this.#queued += size
-    this.replyAt = this.#queued + HEADER
-    if (this.#replyFds === NO_FDS) return
-    if (failed) this.#replyFds = NO_FDS
-    this.#flush() // at once: the next reply must not go with these fds
-    this.#replyFds = NO_FDS
-  }
-
-  #sendLarge({ id, command }: Message, reply: Uint8Array): void {
-    const flags = wire.VFIO_USER_F_TYPE_REPLY
-    reply.set(wire.VfioUserHeader.encode({ msg_id: id, command, size: reply.length, flags }))
-    this.#flush()
-    const sent = this.#backlog.isEmpty ? Math.max(0, sendBytes(this.#options.fd, reply)) : 0
-    if (sent < reply.length) this.#keep(reply.subarray(sent))
-  }
-
-  /** Sends the replies in the outbox; what the socket does not take waits, and the client is not read meanwhile. */
-  #flush(): void {
-    const length = this.#queued
-    if (length === 0) return
-    this.#queued = 0
-    this.replyAt = HEADER
-    const fds = this.#replyFds
-    if (!this.#backlog.isEmpty) {
-      this.#backlog.add(this.replyBytes.slice(0, length), fds)
-      return
-    }
-    const sent = Math.max(0, this.#options.buffers.outbox.send(this.#options.fd, length, fds))
-    if (sent === length) return
-    this.#keep(this.replyBytes.slice(sent, length), sent === 0 ? fds : NO_FDS)
-  }
-
-  /** A driver may ask for guest memory at any moment, in a turn of ours or not. */
-  #sendRequest(message: Uint8Array): void {
-    this.#outgoing.push(message)
-    if (this.#serving) return
-    try {
-      this.#sendOutgoing()
+      this.#outgoing.push(encodeMessage(request, payload))
+      if (!this.#serving) this.#sendOutgoing()
     } catch {
       this.close() // the client has gone, which is not the driver's to hear of here
     }
   }
 
   #sendOutgoing(): void {
-    while (this.#backlog.isEmpty && !this.#closed) {
+    while (!this.#replies.isBlocked && !this.#closed) {
       const message = this.#outgoing.shift()
       if (message === undefined) return
-      const sent = Math.max(0, sendBytes(this.#options.fd, message))
-      if (sent < message.length) this.#keep(message.subarray(sent))
+      this.#replies.send(message)
     }
+  }
+
+  /** What comes on the twin: answers to our requests, and nothing else. */
+  #handleOnTwin(message: Message): void {
+    const { id, command, flags } = message
+    if ((flags & wire.VFIO_USER_F_TYPE_MASK) === wire.VFIO_USER_F_TYPE_REPLY) {
+      this.#requests.settle(message)
+      return
+    }
+    const error = this.#refusal(
+      command,
+      new ErrnoError(
+        'EINVAL',
+        `${this.#nameOf(command)}: on the twin socket, which is for replies`,
+      ),
+    )
+    if ((flags & wire.VFIO_USER_F_NO_REPLY) === 0)
+      this.#twin?.send({ id, command, flags: FAILURE, error }, NOTHING)
+  }
+
+  /** Losing either socket ends the connection. A client that has closed both has all of it done that it sent before. */
+  #loseTwin(error: unknown): void {
+    const why = error === undefined ? 'closed by the client' : describeError(error)
+    this.#options.log.debug(`closing: twin socket: ${why}`)
+    this.poll()
+    this.close()
   }
 
   #flushQuietly(): void {
     try {
-      this.#flush()
+      this.#replies.flush()
     } catch {
       // the client has gone
     }
-  }
-
-  /** The socket takes no more: nothing is received until it has taken this. */
-  #keep(bytes: Uint8Array, fds: readonly number[] = NO_FDS): void {
-    this.#backlog.add(bytes, fds)
-    this.#updateInterest()
   }
 
   /** What the socket is watched for; that the client has gone is noticed at any time. */
   #updateInterest(): void {
     if (this.#watch === undefined) return
     const idle = this.#waiting ? 0 : EPOLLIN
-    this.#watch.interest = this.#backlog.isEmpty ? idle : EPOLLOUT
+    this.#watch.interest = this.#replies.isBlocked ? EPOLLOUT : idle
   }
 
-  #sendBacklog(): void {
-    if (this.#backlog.isEmpty || !this.#backlog.send(this.#options.fd)) return
-    if (this.#closing) this.close()
+  #resumeReplies(): void {
+    if (this.#replies.resume() && this.#closing) this.close()
     else this.#updateInterest()
   }
 }
 
-function unknownName(command: number): string {
-  return `command ${command}`
-}
-
-const NO_FDS: readonly number[] = []
+const NOTHING = new Uint8Array(0)
 const EINVAL = 22
 const EOVERFLOW = 75

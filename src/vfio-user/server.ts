@@ -1,5 +1,7 @@
 /** Serves one mdev at a UNIX socket: one client at a time, as many as may come. */
 import type { GroupUser } from '../mdev/group.ts'
+import type { ClientAccounts } from '../iommu/client-accounts.ts'
+import type { LockAccount } from '../iommu/lock-account.ts'
 import type { MdevDevice, MdevSession } from '../mdev/mdev.ts'
 import type { Exposure } from '../mdev/parent.ts'
 import { describeError, errnoOf } from '../lib/errno.ts'
@@ -28,6 +30,10 @@ export interface ServerOptions {
   readonly log: Logger
   /** Measures accesses when given; it costs two looks at the clock each. */
   readonly accessTimes?: AccessTimes
+  /** Who pays for pages that the driver pins: the client's process, and the parent. */
+  readonly lockAccounts: { readonly clients: ClientAccounts; readonly parent: LockAccount }
+  /** Whether guest memory that its owner can shrink is mapped too: a client that does shrink it ends this process. */
+  readonly mapUnsealed?: boolean
 }
 
 /** What the connections of a process share. */
@@ -70,24 +76,40 @@ export class Server implements Exposure {
   }
 
   #attach(fd: number): void {
-    const { mdev, log } = this.#options
+    const { mdev, log, lockAccounts, mapUnsealed = false } = this.#options
     const peer = peerOf(fd)
     const description = `pid ${peer.pid} (${processName(peer.pid)})`
+    const locks = lockAccounts.clients.attach(peer.pid, description)
+    const payers = {
+      client: locks.account,
+      parent: lockAccounts.parent,
+      lockExempt: locks.isExempt(),
+    }
     let session: MdevSession | undefined
     const connection = new Connection({
       ...this.#options,
+      dma: { mapUnsealed, payers },
       fd,
       stats: this.stats,
       onClose: () => {
         if (this.#connection === connection) this.#connection = undefined
         session?.close()
+        connection.container.close() // nothing is charged to the client any more
+        locks.detach()
         if (session !== undefined) log.info(`client ${description}: gone`)
       },
     })
     const user: GroupUser = { description, evict: () => connection.close() }
     this.#connection?.poll() // the client before may have gone just now
     try {
-      session = mdev.open(user, connection.container.memory)
+      const opened = mdev.open(user, connection.container.memory)
+      session = opened
+      connection.container.observe({
+        mapped: ({ iova, size, readable, writable }) =>
+          opened.dmaMap({ iova, size, readable, writable }),
+        unmapping: ({ iova, size, readable, writable }) =>
+          opened.dmaUnmap({ iova, size, readable, writable }),
+      })
       connection.start(session.device)
     } catch (error) {
       // A second client would hang in the backlog until its own time-out.

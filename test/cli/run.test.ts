@@ -329,6 +329,12 @@ const REFUSALS: readonly Refusal[] = [
   { title: 'no driver', args: [], code: 2, says: /'driver'/ },
   { title: 'two drivers', args: ['mtty', 'mtty'], code: 2, says: /too many arguments/ },
   {
+    title: 'a lock limit that is no size',
+    args: ['mtty', '--map-unsealed', '--lock-limit', 'much'],
+    code: 2,
+    says: /--lock-limit <size>.*'much' is invalid/,
+  },
+  {
     title: 'a root that is a file',
     args: ['mtty'],
     root: inTheWay,

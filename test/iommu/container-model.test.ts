@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { readSync } from 'node:fs'
 import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import * as fc from 'fast-check'
 import type { RemoteMemory } from '../../src/iommu/memory.ts'
 import { Container } from '../../src/iommu/container.ts'
@@ -9,24 +10,18 @@ import type { DmaMap } from '../../src/iommu/map-entry.ts'
 import { ErrnoError } from '../../src/lib/errno.ts'
 import { Unwind } from '../../src/lib/unwind.ts'
 import { KINDS, makeBacking } from '../support/backing.ts'
+import {
+  FILE_PAGES,
+  IOVA_PAGES,
+  type MapOperation,
+  MAX_MAPS,
+  Model,
+} from '../support/container-model.ts'
+import { ended, start } from '../support/child.ts'
 import { assertKeepsFds, duplicate, Fds } from '../support/fds.ts'
 import { Scratch } from '../support/scratch.ts'
 
 const PAGE = 4096
-const FILE_PAGES = 6
-const IOVA_PAGES = 10
-const MAX_MAPS = 4
-
-/** `file` -1: none */
-interface MapOperation {
-  readonly kind: 'map'
-  readonly first: number
-  readonly pages: number
-  readonly file: number
-  readonly filePage: number
-  readonly readable: boolean
-  readonly writable: boolean
-}
 
 type Operation =
   | MapOperation
@@ -34,73 +29,6 @@ type Operation =
   | { readonly kind: 'unmapAll' }
   | { readonly kind: 'read'; readonly at: number; readonly length: number }
   | { readonly kind: 'write'; readonly at: number; readonly bytes: Uint8Array }
-
-class Refusal extends Error {
-  readonly code: string
-
-  constructor(code: string) {
-    super(code)
-    this.code = code
-  }
-}
-
-class Model {
-  readonly files = KINDS.map(() => new Uint8Array(FILE_PAGES * PAGE))
-  maps: MapOperation[] = []
-
-  map(map: MapOperation): void {
-    if (map.pages === 0) throw new Refusal('EINVAL')
-    if (this.maps.some((other) => JSON.stringify(other) === JSON.stringify(map))) return
-    for (let page = 0; page < map.pages; page++) {
-      if (this.#mapAt(map.first + page) !== undefined) throw new Refusal('EEXIST')
-    }
-    if (this.maps.length >= MAX_MAPS) throw new Refusal('ENOSPC')
-    if (map.file >= 0 && map.filePage + map.pages > FILE_PAGES) throw new Refusal('EINVAL')
-    this.maps.push(map)
-  }
-
-  /** @returns bytes */
-  unmap(first: number, pages: number): number {
-    const end = first + pages
-    const overlaps = (map: MapOperation) => map.first < end && map.first + map.pages > first
-    const isInside = (map: MapOperation) => map.first >= first && map.first + map.pages <= end
-    const gone = this.maps.filter(overlaps)
-    if (pages === 0 || !gone.every(isInside)) throw new Refusal('EINVAL')
-    this.maps = this.maps.filter((map) => !gone.includes(map))
-    return gone.reduce((sum, map) => sum + map.pages, 0) * PAGE
-  }
-
-  unmapAll(): number {
-    return this.unmap(0, 2 * IOVA_PAGES)
-  }
-
-  read(at: number, target: Uint8Array): void {
-    for (let i = 0; i < target.length; i++) {
-      const [file, offset] = this.#byteAt(at + i, 'readable')
-      target[i] = file[offset] ?? 0
-    }
-  }
-
-  write(at: number, source: Uint8Array): void {
-    for (const [i, value] of source.entries()) {
-      const [file, offset] = this.#byteAt(at + i, 'writable')
-      file[offset] = value
-    }
-  }
-
-  #byteAt(at: number, right: 'readable' | 'writable'): [Uint8Array, number] {
-    const map = this.#mapAt(Math.floor(at / PAGE))
-    if (map === undefined) throw new Refusal('EFAULT')
-    if (!map[right]) throw new Refusal('EACCES')
-    const file = this.files[map.file]
-    if (file === undefined) throw new Refusal('EFAULT')
-    return [file, at - (map.first - map.filePage) * PAGE]
-  }
-
-  #mapAt(page: number): MapOperation | undefined {
-    return this.maps.find(({ first, pages }) => page >= first && page < first + pages)
-  }
-}
 
 const page = fc.nat(IOVA_PAGES)
 const pages = fc.oneof({ weight: 9, arbitrary: fc.integer({ min: 1, max: 4 }) }, fc.constant(0))
@@ -255,4 +183,24 @@ test('Container does as a simple model does, whatever comes, and leaves no fd', 
     }),
     { numRuns: 300 },
   )
+})
+
+/** What container-model-program.ts prints. */
+interface Report {
+  readonly steps: number
+  readonly refused: number
+  readonly left: Readonly<Record<string, number>>
+}
+
+test('Container does as the model does for 100,000 steps, and leaves no fd, mapping or locked page', async () => {
+  const program = fileURLToPath(new URL('./container-model-program.js', import.meta.url))
+  const seed = Math.floor(Math.random() * 2 ** 32)
+  const { stdout, stderr, code } = await ended(
+    start(process.execPath, ['--enable-source-maps', program, `${seed}`, '100000']),
+  )
+  assert.equal(code, 0, `seed ${seed}: ${stderr}`)
+  const { steps, refused, left } = JSON.parse(stdout) as Report
+  assert.equal(steps, 100_000)
+  assert.ok(refused < 70_000, `${refused} steps were refused: too few do anything`)
+  assert.deepEqual(left, { fds: 0, shared: 0, lockedKiB: 0 }, `seed ${seed}`)
 })

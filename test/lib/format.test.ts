@@ -1,7 +1,7 @@
 /** Numbers as messages show them. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { bytes, hex } from '../../src/lib/format.ts'
+import { bytes, hex, parseBytes } from '../../src/lib/format.ts'
 
 test('hex() shows numbers and bigints in lower case, with 0x', () => {
   assert.equal(hex(0), '0x0')
@@ -29,4 +29,32 @@ for (const [size, expected] of SIZES) {
 
 test('bytes() shows no decimal that it has rounded away', () => {
   assert.equal(bytes(4097), '4.0 KiB') // not whole, so not shown as 4 KiB
+})
+
+test('parseBytes() takes sizes in binary units, and nothing else', () => {
+  for (const [text, size] of [
+    ['0', 0],
+    ['4096', 4096],
+    ['64K', 65_536],
+    ['1.5M', 1_572_864],
+    ['2G', 2 ** 31],
+    ['1T', 2 ** 40],
+  ] as const) {
+    assert.equal(parseBytes(text), size, text)
+  }
+  for (const text of [
+    '',
+    'M',
+    '-1',
+    '1m',
+    '1 M',
+    '1MB',
+    '1.',
+    '.5M',
+    '0.3K',
+    '9007199254740992',
+    'Infinity',
+  ]) {
+    assert.equal(parseBytes(text), undefined, text)
+  }
 })

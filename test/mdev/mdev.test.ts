@@ -1,7 +1,7 @@
 /** One mdev: its states, its client, and what a driver may do wrong. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import type { Dma } from '../../src/device/dma.ts'
+import type { ClientMemory } from '../../src/device/dma.ts'
 import { ErrnoError } from '../../src/lib/errno.ts'
 import type { DeviceOps, Mdev } from '../../src/mdev/driver.ts'
 import { FakeSignal } from '../device/support.ts'
@@ -102,7 +102,7 @@ describe('MdevDevice.open()', () => {
 
   test('leads the driver to this client’s memory', async () => {
     const { mdev, handle } = await created()
-    const memory: Dma = { ...NO_MEMORY, read: (iova, target) => void target.fill(iova) }
+    const memory: ClientMemory = { ...NO_MEMORY, read: (iova, target) => void target.fill(iova) }
     const client = new Client(mdev, memory)
     const target = new Uint8Array(2)
     assert.throws(() => handle.dma.read(9, target), { code: 'EACCES' })

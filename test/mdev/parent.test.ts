@@ -12,6 +12,7 @@ import {
   driverOf,
   IDENTITY,
   ManualClock,
+  NO_MEMORY,
   probeNothing,
   uuid,
 } from './support.ts'
@@ -528,7 +529,7 @@ describe('Parent.remove()', () => {
           throw new Error('no')
         },
       },
-      { read: () => {}, write: () => {}, view: () => new Uint8Array() },
+      NO_MEMORY,
     )
     bench.take()
     await bench.parent.remove(A, { force: true })

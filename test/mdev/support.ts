@@ -1,6 +1,7 @@
 /** A parent without a host: what it claims, exposes, tells and logs is noted, in order. */
 import assert from 'node:assert/strict'
-import type { Dma } from '../../src/device/dma.ts'
+import type { ClientMemory } from '../../src/device/dma.ts'
+import { Container } from '../../src/iommu/container.ts'
 import type { Clock } from '../../src/lib/clock.ts'
 import { createLogger } from '../../src/lib/log.ts'
 import { type Claim, type Claims, LocalClaims } from '../../src/mdev/claims.ts'
@@ -141,11 +142,14 @@ export class Bench {
   }
 }
 
-/** Memory that nobody reaches. */
-export const NO_MEMORY: Dma = {
-  read: () => {},
-  write: () => {},
-  view: (_iova, length) => new Uint8Array(length),
+/** Memory of a client that answers whatever it is asked, and has none. */
+export const NO_MEMORY: ClientMemory = memoryWithout()
+
+function memoryWithout(): ClientMemory {
+  const remote = { read: async () => {}, write: async () => {} }
+  const container = new Container({ maxMaps: 1, remote })
+  container.map({ iova: 0, size: 0x1000, readable: true, writable: true })
+  return container.memory
 }
 
 /** A client that has the mdev open, and closes when it is evicted. */
@@ -154,7 +158,7 @@ export class Client implements GroupUser {
   readonly session: MdevSession
   evictions = 0
 
-  constructor(mdev: MdevDevice, memory: Dma = NO_MEMORY) {
+  constructor(mdev: MdevDevice, memory: ClientMemory = NO_MEMORY) {
     this.session = mdev.open(this, memory)
   }
 
