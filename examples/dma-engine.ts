@@ -173,13 +173,11 @@ class Run {
   /** Takes the descriptor at `iova`, does what it says, and writes back what came of it. */
   async #process(iova: number): Promise<Job> {
     const bytes = new Uint8Array(DESCRIPTOR_SIZE)
-    const descriptor = new DataView(bytes.buffer)
     await this.#memory.read(iova, bytes) // once: the guest may change it at any time
-    const job = readJob(descriptor)
-    descriptor.setUint32(0x1c, await this.#execute(job), true)
-    descriptor.setUint32(0x18, job.value, true)
-    await this.#memory.write(iova + 0x18, bytes.subarray(0x18, 0x1c))
-    await this.#memory.write(iova + 0x1c, bytes.subarray(0x1c)) // last: the guest waits for it
+    const job = readJob(new DataView(bytes.buffer))
+    const status = await this.#execute(job)
+    await this.#memory.writeU32(iova + 0x18, job.value)
+    await this.#memory.writeU32(iova + 0x1c, status) // last: the guest waits for it
     return job
   }
 

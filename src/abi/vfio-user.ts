@@ -50,12 +50,12 @@ export const VfioUserDmaMap = struct('vfio_user_dma_map', 32, {
 export const VFIO_USER_F_DMA_REGION_READ = 1 << 0
 export const VFIO_USER_F_DMA_REGION_WRITE = 1 << 1
 
-/** VFIO_USER_DMA_UNMAP, request and reply. */
+/** VFIO_USER_DMA_UNMAP, request and reply. Not of kind size: QEMU unmaps up to the end of the address space. */
 export const VfioUserDmaUnmap = struct('vfio_user_dma_unmap', 24, {
   argsz: 'u32',
   flags: 'u32',
-  addr: 'size', // iova
-  size: 'size',
+  addr: 'u64', // iova
+  size: 'u64',
 })
 export const VFIO_USER_F_DMA_UNMAP_GET_DIRTY_BITMAP = 1 << 0
 export const VFIO_USER_F_DMA_UNMAP_ALL = 1 << 1

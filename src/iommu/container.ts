@@ -63,6 +63,11 @@ export class Container {
     this.#observers.add(observer, this.#table.all)
   }
 
+  /** Whether any map is of a file. */
+  get hasFiles(): boolean {
+    return this.#files.size > 0
+  }
+
   /** Maps at this moment. */
   get count(): number {
     return this.#table.count

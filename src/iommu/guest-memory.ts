@@ -1,5 +1,5 @@
 /** Guest memory as a device reaches it: copies, single values, lists and views, by IOVA. */
-import { allOf } from '../lib/all-of.ts'
+import { inParts } from '../lib/all-of.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import { accessible, type Part, partsOf, type Right } from './access.ts'
@@ -204,23 +204,20 @@ export class GuestMemory {
 
   /** Does an access that no one span serves, part by part. */
   #across(iova: number, buffer: Uint8Array, { right, copy, ask }: Direction): Done {
-    let pending: Promise<void>[] | undefined
-    for (let done = 0; done < buffer.length;) {
-      const at = iova + done
-      const entry = accessible(this.#table, at, right)
-      const { memory } = entry
-      const span = memory.mapped ? memory.spanAt(at) : undefined
-      const length = Math.min(buffer.length - done, (span ?? entry).end - at)
-      const part = buffer.subarray(done, done + length)
-      if (right === 'writable' && entry.file !== undefined) this.#dirtyLog.wrote(at, length)
-      if (span !== undefined) copy(span, at, part)
-      else if (!memory.mapped) {
-        const under = ask(memory, at - entry.iova, part)
-        if (under !== undefined) (pending ??= []).push(under)
+    return inParts((part) => {
+      for (let done = 0; done < buffer.length;) {
+        const at = iova + done
+        const entry = accessible(this.#table, at, right)
+        const { memory } = entry
+        const span = memory.mapped ? memory.spanAt(at) : undefined
+        const length = Math.min(buffer.length - done, (span ?? entry).end - at)
+        const bytes = buffer.subarray(done, done + length)
+        if (right === 'writable' && entry.file !== undefined) this.#dirtyLog.wrote(at, length)
+        if (span !== undefined) copy(span, at, bytes)
+        else if (!memory.mapped) part(ask(memory, at - entry.iova, bytes))
+        done += length
       }
-      done += length
-    }
-    return pending && allOf(pending)
+    })
   }
 
   /** A value that no one span holds. */

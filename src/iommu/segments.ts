@@ -1,5 +1,5 @@
 /** Scatter-gather lists: memory in several places, as one run of bytes. */
-import { allOf } from '../lib/all-of.ts'
+import { inParts } from '../lib/all-of.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Done } from './memory.ts'
 
@@ -34,12 +34,11 @@ export function forEachSegment(
   buffer: Uint8Array,
   access: (iova: number, part: Uint8Array) => Done,
 ): Done {
-  let pending: Promise<void>[] | undefined
-  let done = 0
-  for (const { iova, length } of segments) {
-    const under = access(iova, buffer.subarray(done, done + length))
-    if (under !== undefined) (pending ??= []).push(under)
-    done += length
-  }
-  return pending && allOf(pending)
+  return inParts((part) => {
+    let done = 0
+    for (const { iova, length } of segments) {
+      part(access(iova, buffer.subarray(done, done + length)))
+      done += length
+    }
+  })
 }

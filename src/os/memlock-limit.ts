@@ -43,10 +43,12 @@ export class ProcessMemlock {
    */
   hasIpcLock(): boolean {
     try {
-      if (!this.#isEffective(CAP_IPC_LOCK)) return false
+      // Not by the fd that is kept: this is asked of every client, and most never pin a page.
+      if (!isEffective(CAP_IPC_LOCK, readFileSync(`/proc/${this.#pid}/status`, 'latin1')))
+        return false
       // After the capabilities: from a namespace of its own a process does not come back to ours.
       const namespace = readlinkSync(`/proc/${this.#pid}/ns/user`)
-      readAll(this.#openStatus()) // still there, so the pid has named nobody else meanwhile
+      if (startTime(this.#pid) !== this.#started) return false // the pid has named somebody else meanwhile
       return namespace === readlinkSync('/proc/self/ns/user')
     } catch {
       return false
@@ -77,11 +79,12 @@ export class ProcessMemlock {
     }
     throw new ErrnoError('ESRCH', `pid ${this.#pid}: the process has gone`)
   }
+}
 
-  #isEffective(capability: number): boolean {
-    const [, mask] = /^CapEff:\s+([\da-f]+)$/m.exec(readAll(this.#openStatus())) ?? []
-    return ((BigInt(`0x${mask ?? '0'}`) >> BigInt(capability)) & 1n) === 1n
-  }
+/** @param status the text of /proc/PID/status */
+function isEffective(capability: number, status: string): boolean {
+  const [, mask] = /^CapEff:\s+([\da-f]+)$/m.exec(status) ?? []
+  return ((BigInt(`0x${mask ?? '0'}`) >> BigInt(capability)) & 1n) === 1n
 }
 
 /** The soft limit in the text of /proc/PID/limits, bytes. */

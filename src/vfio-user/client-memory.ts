@@ -56,7 +56,8 @@ const ENOSYS = 38
 export class ClientMemories {
   readonly #client: Requester
   readonly #arena = new Arena()
-  readonly #memories = new Set<ClientMemory>()
+  /** With what takes each away here. */
+  readonly #memories = new Map<ClientMemory, () => void>()
   readonly #access = wire.VfioUserDmaAccess.view()
 
   constructor(client: Requester) {
@@ -88,7 +89,11 @@ export class ClientMemories {
       unmap: async () => {
         if (!this.#memories.has(memory)) return
         const argsz = wire.VfioUserDmaUnmap.size
-        const request = wire.VfioUserDmaUnmap.encode({ argsz, addr: iova, size })
+        const request = wire.VfioUserDmaUnmap.encode({
+          argsz,
+          addr: BigInt(iova),
+          size: BigInt(size),
+        })
         try {
           await this.#client.request(wire.VFIO_USER_DMA_UNMAP, request)
         } finally {
@@ -109,8 +114,13 @@ export class ClientMemories {
         }
       },
     }
-    this.#memories.add(memory)
+    this.#memories.set(memory, forget)
     return memory
+  }
+
+  /** The client has detached: all of it is given back, and reads zeros from now on. */
+  close(): void {
+    for (const forget of this.#memories.values()) forget()
   }
 
   /** Does what the server asks: DMA_READ and DMA_WRITE; ENOSYS for anything else, as QEMU has it. */
@@ -144,7 +154,7 @@ export class ClientMemories {
     const argsz = prefix + length
     const flags = wire.VFIO_USER_F_DMA_UNMAP_GET_DIRTY_BITMAP
     const request = Buffer.concat([
-      wire.VfioUserDmaUnmap.encode({ argsz, flags, addr: iova, size }),
+      wire.VfioUserDmaUnmap.encode({ argsz, flags, addr: BigInt(iova), size: BigInt(size) }),
       wire.VfioUserBitmap.encode({ pgsize, size: length }),
     ])
     this.#client.expectReply(argsz)
@@ -155,7 +165,7 @@ export class ClientMemories {
   }
 
   #find(iova: number, count: number): Uint8Array | undefined {
-    for (const memory of this.#memories) {
+    for (const memory of this.#memories.keys()) {
       const offset = iova - memory.iova
       if (offset >= 0 && offset + count <= memory.bytes.length) {
         return memory.bytes.subarray(offset, offset + count)

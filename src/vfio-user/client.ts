@@ -397,9 +397,13 @@ export class Client implements Disposable {
     })
   }
 
-  /** Closes the connection; the device goes back to its power-on state. Idempotent. */
+  /**
+   * Closes the connection; the device goes back to its power-on state. Memory that was mapped for it is given back, and reads
+   * zeros from now on. Idempotent.
+   */
   detach(): void {
     this.#end(new ErrnoError('ECONNRESET', 'vfio-user client: detached'), true)
+    this.#memories.close()
   }
 
   [Symbol.dispose](): void {

@@ -4,6 +4,7 @@ import * as wire from '../abi/vfio-user.ts'
 import type { Container } from '../iommu/container.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
+import { dataViewOf } from '../lib/struct.ts'
 import type { Command } from './command.ts'
 import { dmaUnmapWithBitmap } from './dirty-bitmap.ts'
 import { deviceFeature } from './features.ts'
@@ -78,7 +79,7 @@ const access = wire.VfioUserRegionAccess.view()
 const writeMulti = wire.VfioUserWriteMulti.view()
 const writeEntry = wire.VfioUserWriteMultiEntry.view()
 
-/** Smaller ranges without a file are ROMs, and other devices' BARs. */
+/** Smaller ranges without a file are ROMs, and other devices' BARs; so are large ones of a client that shares its memory. */
 const LIKELY_RAM = 16 * 1024 * 1024
 
 const DMA_RIGHTS = wire.VFIO_USER_F_DMA_REGION_READ | wire.VFIO_USER_F_DMA_REGION_WRITE
@@ -91,7 +92,8 @@ function dmaMap(client: ServedClient, request: Message): number {
   if ((flags & ~DMA_RIGHTS) !== 0) throw invalid(`DMA_MAP: flags ${hex(flags)}`)
   const hasFile = request.fds.length > 0
   const writable = (flags & wire.VFIO_USER_F_DMA_REGION_WRITE) !== 0
-  if (!hasFile && writable && size >= LIKELY_RAM) client.adviseSharedMemory()
+  if (!hasFile && writable && size >= LIKELY_RAM && !client.container.hasFiles)
+    client.adviseSharedMemory()
   client.container.map({
     iova: addr,
     size,
@@ -110,29 +112,41 @@ function dmaUnmap(client: ServedClient, request: Message): number | Promise<Uint
   if (request.length !== wire.VfioUserDmaUnmap.size || argsz < wire.VfioUserDmaUnmap.size) {
     throw invalid(`DMA_UNMAP: payload ${request.length}, argsz ${argsz}`)
   }
+  const all = flags === wire.VFIO_USER_F_DMA_UNMAP_ALL
   const gone = unmap(client.container, flags, addr, size)
   client.stats.dmaUnmaps++
-  if (typeof gone === 'number') return echo(client, request, wire.VfioUserDmaUnmap.size)
+  if (typeof gone === 'number') {
+    echo(client, request, wire.VfioUserDmaUnmap.size)
+    if (!all) dmaUnmapView.aim(client.reply, client.replyAt).size = BigInt(gone) // as type1 tells it
+    return wire.VfioUserDmaUnmap.size
+  }
   const reply = request.payload()
-  return gone.then(() => reply)
+  return gone.then((length) => {
+    if (!all) wire.VfioUserDmaUnmap.view().aim(dataViewOf(reply)).size = BigInt(length)
+    return reply
+  })
 }
 
 function unmap(
   container: Container,
   flags: number,
-  iova: number,
-  size: number,
+  iova: bigint,
+  size: bigint,
 ): number | Promise<number> {
   if (flags === wire.VFIO_USER_F_DMA_UNMAP_ALL) {
-    if (iova !== 0 || size !== 0) throw invalid('DMA_UNMAP: ALL with an address or size')
+    if (iova !== 0n || size !== 0n) throw invalid('DMA_UNMAP: ALL with an address or size')
     return container.unmapAll()
   }
   if (flags !== 0) throw invalid(`DMA_UNMAP: flags ${hex(flags)}`)
-  // type1 would take more than one map, or none; here it has to be one
-  if (!container.isMap(iova, size))
-    throw new ErrnoError('ENOENT', `DMA_UNMAP ${hex(iova)}+${hex(size)}: not a map`)
-  return container.unmap(iova, size)
+  if (iova + size > END_OF_IOVA) throw invalid(`DMA_UNMAP ${hex(iova)}+${hex(size)}: wraps`)
+  if (iova >= END_OF_MAPS && (iova | size) % 4096n === 0n && size > 0n) return 0
+  const end = iova + size < END_OF_MAPS ? iova + size : END_OF_MAPS
+  return container.unmap(Number(iova), Number(end - iova))
 }
+
+const END_OF_IOVA = 2n ** 64n
+/** No map is beyond 2^53; a range may be. */
+const END_OF_MAPS = 2n ** 53n - 4096n
 
 function getInfo(client: ServedClient, request: Message): number {
   const { argsz } = deviceInfo.aim(request.view, request.at)

@@ -376,7 +376,7 @@ export class Connection implements ServedClient {
       this.#outgoing.push(encodeMessage(request, payload))
       if (!this.#serving) this.#sendOutgoing()
     } catch {
-      this.close() // the client has gone, which is not the driver's to hear of here
+      setImmediate(() => this.close()) // the client has gone, which is not the driver's to hear of in the midst of its call
     }
   }
 

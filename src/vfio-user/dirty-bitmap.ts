@@ -53,7 +53,8 @@ export function dmaUnmapWithBitmap(
   request: Message,
 ): number | Promise<Uint8Array> {
   if (request.length !== FIXED) throw invalid(`DMA_UNMAP: payload ${request.length}, not ${FIXED}`)
-  const { argsz, addr, size } = unmap.aim(request.view, request.at)
+  const { argsz, addr: addr64, size: size64 } = unmap.aim(request.view, request.at)
+  const [addr, size] = [Number(addr64), Number(size64)] // rounded, where it is of no map anyway
   bitmap.aim(request.view, request.at + wire.VfioUserDmaUnmap.size)
   const { pgsize } = bitmap
   const length = bitmapSizeOf(client, { iova: addr, size, pageSize: pgsize, prefix: FIXED, argsz })

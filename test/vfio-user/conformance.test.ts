@@ -132,7 +132,6 @@ const RESET = 13
 const UNKNOWN = 99
 const ERROR = 0x20
 const NO_REPLY = 0x10
-const ENOENT = 2
 const EIO = 5
 const EINVAL = 22
 
@@ -473,13 +472,19 @@ const CASES: Readonly<Record<string, Case>> = {
     fault: ofSuccess(DMA_UNMAP, (message) => withPayload(message, Buffer.alloc(0))),
     fails: ['dma.unmap-reply'],
   },
-  'DMA_UNMAP that says EINVAL for ENOENT': {
-    fault: ofError(
-      (message) =>
-        message.readUInt32LE(12) === ENOENT ? echoRequest(12, 4, EINVAL)(message) : message,
-      DMA_UNMAP,
+  'DMA_UNMAP that says a page has gone where none has': {
+    fault: ofSuccess(DMA_UNMAP, (message) =>
+      message.readBigUInt64LE(32) === 0n
+        ? patched(message, (copy) => copy.writeBigUInt64LE(4096n, 32))
+        : message,
     ),
-    fails: ['dma.map-same', 'dma.unmap-again', 'dma.unmap-inexact', 'dma.unmap-all'],
+    fails: [
+      'life.forgets-maps',
+      'dma.map-same',
+      'dma.unmap-again',
+      'dma.unmap-more',
+      'dma.unmap-all',
+    ],
   },
   'any flags in DMA_MAP': {
     fault: ofRequest(DMA_MAP, (message) =>

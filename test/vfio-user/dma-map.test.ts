@@ -138,7 +138,7 @@ describe('DMA_MAP', () => {
     assert.deepEqual(openFds(), before)
     assert.equal(deviceReads(0, 4), 'same')
     assertSuccess(await client.request(DMA_UNMAP, dmaUnmap()))
-    assertRefused(await client.request(DMA_UNMAP, dmaUnmap()), 'ENOENT')
+    assert.throws(() => deviceReads(0, 4), { code: 'EFAULT' })
   })
 
   test('a map right before and one right after another are no overlap', async () => {
@@ -187,9 +187,7 @@ describe('DMA_MAP refuses', () => {
   for (const [title, fields, errno] of REFUSED) {
     test(`${title} with ${errno}, maps nothing, and lives`, async () => {
       assertRefused(await client.request(DMA_MAP, dmaMap(fields)), errno)
-      const { iova = 0, size = 0x1000 } = fields
-      const undo = await client.request(DMA_UNMAP, dmaUnmap({ iova, size }))
-      assert.notEqual(undo.error, 0)
+      assert.deepEqual(device.dma.maps(), [])
       await client.assertAlive()
     })
   }
@@ -259,7 +257,7 @@ describe('DMA_MAP refuses', () => {
       const before = openFds()
       assertRefused(await client.request(DMA_MAP, dmaMap(), { fds: [fd] }), errno)
       assert.deepEqual(openFds(), before)
-      assertRefused(await client.request(DMA_UNMAP, dmaUnmap()), 'ENOENT')
+      assert.throws(() => deviceReads(0, 1), { code: 'EFAULT' })
       await client.assertAlive()
     })
   }

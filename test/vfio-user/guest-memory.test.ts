@@ -14,7 +14,6 @@ import { resourcesOf } from '../support/resources.ts'
 import { Scratch } from '../support/scratch.ts'
 import {
   access,
-  assertRefused,
   assertSuccess,
   DMA_MAP,
   DMA_UNMAP,
@@ -101,7 +100,7 @@ describe('DeviceOps', () => {
     assertSuccess(await client.request(DMA_MAP, dmaMap({ iova: 0 }), { fds: [fd] })) // the same
     assertSuccess(await client.request(DMA_MAP, dmaMap({ iova: 0x8000, size: 0x2000 })))
     assertSuccess(await client.request(DMA_UNMAP, dmaUnmap({ iova: 0 })))
-    assertRefused(await client.request(DMA_UNMAP, dmaUnmap({ iova: 0 })), 'ENOENT')
+    assertSuccess(await client.request(DMA_UNMAP, dmaUnmap({ iova: 0 }))) // of nothing
     client.close()
     await served.idle()
     assert.deepEqual(watcher.told, [

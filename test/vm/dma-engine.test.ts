@@ -16,7 +16,7 @@ import type { ServerStats } from '../../src/vfio-user/served-client.ts'
 import { bootGuest, type Guest } from '../../vm/guest.ts'
 import { prepareVm, type VmAssets } from '../../vm/prepare.ts'
 import type { Machine } from '../../vm/qemu-arguments.ts'
-import { shellInit } from '../../vm/shell.ts'
+import { SHELL_READY, shellInit } from '../../vm/shell.ts'
 import { compileC } from '../support/cc.ts'
 import { PROJECT } from '../support/mdevkit.ts'
 import { resourcesOf } from '../support/resources.ts'
@@ -132,11 +132,16 @@ describe('behind an IOMMU', () => {
   before(async () => {
     const modules = ['vfio-pci', 'vfio_iommu_type1']
     stage = await Stage.boot('vfio-dma', { iommu: true, cpus: 2, modules })
+    await bind()
+  })
+  after(async () => stage?.[Symbol.asyncDispose]())
+
+  /** Gives the device to vfio-pci. */
+  async function bind(): Promise<void> {
     await stage.run(`
       echo vfio-pci >${DEVICE}/driver_override
       echo ${SLOT} >/sys/bus/pci/drivers_probe`)
-  })
-  after(async () => stage?.[Symbol.asyncDispose]())
+  }
 
   test('a program has the DMA engine work while it maps and unmaps pages, and finds every byte right', async () => {
     const before = { ...stage.stats }
@@ -150,8 +155,23 @@ describe('behind an IOMMU', () => {
     assert.ok(stage.stats.dmaMaps - before.dmaMaps >= mapped!)
   })
 
-  test('nothing is left', async () => {
-    await stage.end()
+  test('what a program leaves mapped is gone with it: the next one has other pages at the same places', async () => {
+    assert.equal(await stage.run(`vfio-dma ${DEVICE} 1 leave`), 'leave\n')
+    assert.match(await stage.run(`vfio-dma ${DEVICE} 2`), /^34 jobs, 6 faults, /)
+  })
+
+  test('what is mapped when the guest reboots is gone, and the engine works on in the next boot', async () => {
+    await stage.run(`vfio-dma ${DEVICE} 1 stay >/tmp/out & until [ -s /tmp/out ]; do :; done`)
+    stage.guest.send('reboot -f\n')
+    await stage.guest.waitFor(SHELL_READY)
+    await bind()
+    assert.match(await stage.run(`vfio-dma ${DEVICE} 2`), /^34 jobs, 6 faults, /)
+  })
+
+  test('nothing was refused meanwhile, and nothing is left', async () => {
+    const complaints = await stage.end()
+    assert.deepEqual(stage.refused, [])
+    assert.equal(complaints, '')
     assert.deepEqual(guestMemory(), [])
   })
 })

@@ -261,6 +261,12 @@ export function isError({ flags }: Frame): boolean {
   return (flags & wire.VFIO_USER_F_ERROR) !== 0
 }
 
+/** What a reply to DMA_UNMAP tells; undefined for a refusal, and for one that tells nothing. */
+export function bytesUnmapped(frame: Frame): bigint | undefined {
+  if (isError(frame) || frame.payload.length < wire.VfioUserDmaUnmap.size) return undefined
+  return frame.payload.readBigUInt64LE(16)
+}
+
 /** What came, for the report of a check. */
 export function describeFrame(frame: Frame): string {
   const { command, error, payload, fds } = frame

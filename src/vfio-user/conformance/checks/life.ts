@@ -1,7 +1,7 @@
 /** Clients that come and go. */
 import * as wire from '../../../abi/vfio-user.ts'
 import { type Check, type Context, expectSuccess } from '../check.ts'
-import { describeFrame, isError, type RawConnection } from '../raw-connection.ts'
+import { bytesUnmapped, describeFrame, isError, type RawConnection } from '../raw-connection.ts'
 import { deviceInfo, dmaMap, dmaUnmap, message, PROPOSALS } from '../requests.ts'
 import { Violation } from '../violation.ts'
 
@@ -122,7 +122,7 @@ export const LIFE_CHECKS: readonly Check[] = [
       }
       const connection = await context.attach()
       const frame = await connection.request(wire.VFIO_USER_DMA_UNMAP, dmaUnmap())
-      if (!isError(frame))
+      if ((bytesUnmapped(frame) ?? 0n) !== 0n)
         throw new Violation('no map left of the client before', describeFrame(frame))
     },
   },

@@ -11,8 +11,8 @@ import {
   refusal,
 } from '../check.ts'
 import { eventfd, isSignalled } from '../files.ts'
-import { isError, type RawConnection } from '../raw-connection.ts'
-import { access, dmaMap, dmaUnmap, irqSet, u16 } from '../requests.ts'
+import { bytesUnmapped, isError, type RawConnection } from '../raw-connection.ts'
+import { access, dmaMap, dmaUnmap, irqSet, PAGE, u16 } from '../requests.ts'
 import { configOf, type Survey } from '../survey.ts'
 import { Skip } from '../violation.ts'
 
@@ -94,6 +94,8 @@ export const RESET_CHECKS: readonly Check[] = [
       expectSuccess(await connection.request(RESET), 'DEVICE_RESET')
       const frame = await connection.request(wire.VFIO_USER_DMA_UNMAP, dmaUnmap())
       expectSuccess(frame, 'DMA_UNMAP of what was mapped before the reset')
+      const told = bytesUnmapped(frame) ?? BigInt(PAGE)
+      expect(told === BigInt(PAGE), 'a page that was mapped before the reset', String(told))
     },
   },
   {
