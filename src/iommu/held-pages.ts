@@ -18,6 +18,8 @@ interface Chunk {
 export class HeldPages {
   readonly #chunks = new Map<number, Chunk>()
   #all = false
+  /** What the last chunk that nobody needed left, all 0: a transfer holds and releases over and over. */
+  #spare: Uint8Array | undefined
 
   /** One more for the pages that these bytes touch. */
   add(iova: number, length: number): void {
@@ -45,7 +47,7 @@ export class HeldPages {
         if (count === 1) chunk.held--
         if (count > 0 && count < MANY) counts[i] = count - 1
       }
-      if (chunk.held === 0) this.#chunks.delete(index)
+      if (chunk.held === 0) this.#drop(index, chunk)
     })
   }
 
@@ -59,7 +61,7 @@ export class HeldPages {
         if (chunk.counts[i] !== 0) chunk.held--
         chunk.counts[i] = 0
       }
-      if (chunk.held === 0) this.#chunks.delete(index)
+      if (chunk.held === 0) this.#drop(index, chunk)
     })
   }
 
@@ -82,6 +84,11 @@ export class HeldPages {
     })
   }
 
+  #drop(index: number, { counts }: Chunk): void {
+    this.#chunks.delete(index)
+    this.#spare = counts
+  }
+
   /** @returns undefined when there would be too many: now all pages are held */
   #use(index: number): Chunk | undefined {
     let chunk = this.#chunks.get(index)
@@ -89,7 +96,8 @@ export class HeldPages {
       this.clear()
       this.#all = true
     } else if (chunk === undefined && !this.#all) {
-      chunk = { counts: new Uint8Array(CHUNK_PAGES), held: 0 }
+      chunk = { counts: this.#spare ?? new Uint8Array(CHUNK_PAGES), held: 0 }
+      this.#spare = undefined
       this.#chunks.set(index, chunk)
     }
     return chunk

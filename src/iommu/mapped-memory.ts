@@ -7,7 +7,7 @@ import { bytes } from '../lib/format.ts'
 import { type Arena, type Mapping } from '../os/arena.ts'
 import { MAX_FILE_MAPPING } from '../os/file-mapping.ts'
 import type { ClientFile } from './client-file.ts'
-import type { Span } from './span.ts'
+import { NO_SPAN, type Span } from './span.ts'
 
 /** Bytes of one piece, of the file as of what is viewed: an ArrayBuffer of Node 20 ends there. */
 const PIECE = MAX_FILE_MAPPING
@@ -30,7 +30,9 @@ export class MappedMemory {
   readonly #arena: Arena
   /** Where the file as a whole would start, as an IOVA; below 0, as a rule. */
   readonly #fileBase: number
-  /** By the piece of the file, and made at the first access: a view of 4 GiB costs milliseconds. */
+  /** The one in the first piece of the file, and nearly always the only one. */
+  #firstSpan = NO_SPAN
+  /** The others, by the piece; each is made at its first access: a view of 4 GiB costs milliseconds. */
   #spans: (Span | undefined)[] = []
   /** By the piece of the map. */
   #views: (Mapping | undefined)[] = []
@@ -44,6 +46,12 @@ export class MappedMemory {
 
   /** The span that an IOVA of this map lies in. */
   spanAt(iova: number): Span {
+    const first = this.#firstSpan
+    if (iova >= first.start && iova < first.end) return first
+    return this.#laterSpanAt(iova)
+  }
+
+  #laterSpanAt(iova: number): Span {
     const { file, iova: start, size, offset, readable, writable } = this.#map
     const piece = file.pieceAt(iova - this.#fileBase)
     const index = Math.floor((iova - this.#fileBase) / PIECE) - Math.floor(offset / PIECE)
@@ -54,7 +62,8 @@ export class MappedMemory {
       const memory = piece.bytes(end - base)
       const data = new DataView(memory.buffer, memory.byteOffset, memory.byteLength)
       span = { start: Math.max(start, base), end, readable, writable, base, bytes: memory, data }
-      this.#spans[index] = span
+      if (index === 0) this.#firstSpan = span
+      else this.#spans[index] = span
     }
     return span
   }
@@ -92,6 +101,7 @@ export class MappedMemory {
 
   /** All views read zeros from now on. */
   close(): void {
+    this.#firstSpan = NO_SPAN
     this.#spans = []
     for (const view of this.#views.splice(0)) view?.unmap()
   }
