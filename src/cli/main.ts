@@ -1,22 +1,32 @@
 /** `mdevkit`: the command line. One file a command; this one names them and turns errors into exit codes. */
 import { readFileSync } from 'node:fs'
+import { basename } from 'node:path'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { runtimeRoot } from '../host/paths.ts'
+import { ApiClient, apiSocket } from '../http/client.ts'
 import { describeError } from '../lib/errno.ts'
 import { parseBytes } from '../lib/format.ts'
 import { collectCheck, conformance, type ConformanceOptions } from './conformance.ts'
+import type { DaemonCommandOptions } from './daemon.ts'
 import { host, type HostCommandOptions } from './host.ts'
 import { lspci, type LspciOptions } from './lspci.ts'
+import { refusalOf } from './mdevctl-refusal.ts'
+import { addMdevctlVerbs } from './mdevctl-verbs.ts'
 import { run, type RunOptions } from './run.ts'
 
 /** Exit codes: done, refused, wrong usage. */
 const REFUSED = 1
 const USAGE = 2
 
+/** `mdevkit`, or what a link to it is named: `mdevctl`, or `lsmdev`, which is `mdevctl list`. */
+const calledAs = basename(process.argv[1] ?? '')
+
 const program = new Command('mdevkit')
   .description('Mediated devices in user space, served to virtual machines over vfio-user.')
   .version(packageVersion())
   .exitOverride()
-  .configureOutput({ outputError: (text, write) => write(`mdevkit: ${oneLine(text)}\n`) })
+  .enablePositionalOptions()
+  .configureOutput({ outputError: (text, write) => write(`${usageFault(text)}\n`) })
 
 program
   .command('run')
@@ -40,6 +50,17 @@ program
   .action((driver: string, options: HostCommandOptions) => host(driver, options))
 
 program
+  .command('daemon')
+  .description('keep the mdevs of this machine, and serve the API')
+  .option('-c, --config <file>', 'configuration (default: mdevkit.toml of this user)')
+  .option('--definitions <dir>', 'where definitions are, as mdevctl has them')
+  .option('-v, --verbose', 'log refused requests too')
+  .action(async (options: DaemonCommandOptions) => {
+    const { daemon } = await import('./daemon.ts') // with a web server, which no other command is to wait for
+    await daemon(options, packageVersion())
+  })
+
+program
   .command('conformance')
   .description('check any vfio-user server against the protocol')
   .requiredOption('--socket <path>', "the server's socket")
@@ -54,6 +75,12 @@ program
   .requiredOption('--socket <path>', "the server's socket")
   .option('--hex', 'print the dump that lspci -F reads')
   .action((options: LspciOptions) => lspci(options))
+
+addMdevctlVerbs(program, {
+  plane: new ApiClient(apiSocket(runtimeRoot())),
+  out: (text) => process.stdout.write(text),
+  err: (text) => process.stderr.write(text),
+})
 
 function collectSetting(
   text: string,
@@ -83,6 +110,13 @@ function describeFailure(error: unknown): string {
   return `EIO: ${text}`
 }
 
+/** In the words of whom we are called as. */
+function usageFault(text: string): string {
+  const line = oneLine(text)
+  if (calledAs !== 'mdevctl') return `mdevkit: ${line}`
+  return `error: ${line.replace(/^unknown command/, 'unrecognized subcommand')}`
+}
+
 /** A refusal is one line, whoever worded it. */
 function oneLine(text: string): string {
   return text
@@ -92,9 +126,14 @@ function oneLine(text: string): string {
 }
 
 try {
-  await program.parseAsync()
+  const args = process.argv.slice(2)
+  await program.parseAsync(calledAs === 'lsmdev' ? ['list', ...args] : args, { from: 'user' })
 } catch (error) {
-  if (error instanceof CommanderError) {
+  const refusal = refusalOf(error)
+  if (refusal !== undefined) {
+    process.stderr.write(refusal.text)
+    process.exitCode = refusal.exitCode
+  } else if (error instanceof CommanderError) {
     process.exitCode = error.exitCode === 0 ? 0 : USAGE // commander has said what is wrong
   } else {
     const name = program.args[0] === undefined ? 'mdevkit' : `mdevkit ${program.args[0]}`

@@ -15,7 +15,7 @@ const NAMES = new Map<number, ErrnoCode>(
   (Object.entries(NUMBERS) as [ErrnoCode, number][])
     .toReversed()
     .map(([name, number]) => [number, name]),
-)
+).set(NUMBERS.EOPNOTSUPP, 'EOPNOTSUPP') // ENOTSUP is the same number
 
 /** Largest errno that Linux returns (MAX_ERRNO in the kernel's err.h). */
 export const MAX_ERRNO = 4095

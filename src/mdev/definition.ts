@@ -1,5 +1,6 @@
 /** A definition: an mdev as it is to be made, in mdevctl's own file format. */
 import { ErrnoError } from '../lib/errno.ts'
+import { jsonFault } from '../lib/json-fault.ts'
 import type { AttributeTexts } from './attribute.ts'
 
 export interface Definition {
@@ -24,7 +25,7 @@ export function parseDefinition(json: unknown): Definition {
   const given = typeof json === 'string' ? parseJson(json) : json
   if (!isObject(given)) throw refusal('invalid json')
   const { mdev_type: type, start, attrs, ...others } = given
-  if (type === undefined || start === undefined) throw refusal('invalid json')
+  if ((type ?? null) === null || (start ?? null) === null) throw refusal('invalid json')
   if (typeof type !== 'string') throw refusal('invalid json: mdev_type is no text') // where mdevctl panics
   return {
     type,
@@ -69,9 +70,7 @@ function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch (error) {
-    throw new ErrnoError('EINVAL', error instanceof Error ? error.message : 'no JSON', {
-      cause: error,
-    })
+    throw new ErrnoError('EINVAL', jsonFault(text) ?? 'no JSON', { cause: error })
   }
 }
 

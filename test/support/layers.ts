@@ -18,7 +18,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   fuse: ['lib', 'abi', 'os'],
   http: ['lib', 'mdev'],
   daemon: [...BELOW_HOST, 'host', 'sysfs', 'fuse', 'http'],
-  cli: ['lib', 'vfio-user', 'http', 'host'],
+  cli: ['lib', 'vfio-user', 'http', 'host', 'daemon'],
   'index.ts': ['lib', 'device', 'mdev', 'os', 'iommu'],
 }
 

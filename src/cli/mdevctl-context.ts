@@ -1,0 +1,8 @@
+/** What every verb of mdevctl works with. A verb is a function of it and of its options; what it returns is its output. */
+import type { ControlPlane } from '../http/model.ts'
+import type { Warn } from './mdevctl-warn.ts'
+
+export interface MdevctlContext {
+  readonly plane: ControlPlane
+  readonly warn: Warn
+}

@@ -1,0 +1,55 @@
+/** One mdev made active, with mdevctl's checks in mdevctl's order. */
+import type { AttributeTexts, ControlPlane } from '../http/model.ts'
+import { describeError, ErrnoError } from '../lib/errno.ts'
+import { attributeRefusal } from './mdevctl-attribute-refusal.ts'
+import { Refusal } from './mdevctl-refusal.ts'
+
+interface Wanted {
+  readonly uuid: string
+  readonly parent: string
+  readonly type: string
+  readonly attributes: AttributeTexts
+}
+
+/** @throws Refusal */
+export async function startMdev(plane: ControlPlane, mdev: Wanted): Promise<void> {
+  const { uuid, parent, type, attributes } = mdev
+  await mustBeInactive(plane, mdev)
+  await mustHaveRoom(plane, mdev)
+  try {
+    await plane.start({ uuid, parent, type, attributes })
+  } catch (error) {
+    if (error instanceof ErrnoError && (error.code === 'ENOSPC' || error.code === 'EUSERS'))
+      throw noInstances(mdev) // somebody was faster
+    const what = `Failed to create mdev ${uuid}, type ${type} on ${parent}`
+    throw attributeRefusal(error, attributes) ?? new Refusal(what, describeError(error))
+  }
+}
+
+async function mustBeInactive(plane: ControlPlane, { uuid, parent, type }: Wanted): Promise<void> {
+  const { mdevs } = await plane.list()
+  const active = mdevs.find((mdev) => mdev.uuid === uuid && mdev.active !== undefined)?.active
+  if (active === undefined) return
+  if (active.parent !== parent) throw new Refusal('Device exists under different parent')
+  if (active.type !== type) throw new Refusal('Device exists with different type')
+  throw new Refusal('Device already exists')
+}
+
+async function mustHaveRoom(plane: ControlPlane, mdev: Wanted): Promise<void> {
+  const { parent, type } = mdev
+  const parents = await plane.parents()
+  const bearer = parents.find(({ name }) => name === parent)
+  if (bearer === undefined) {
+    const alike = parents.find(({ name }) => name.toLowerCase() === parent.toLowerCase())
+    const hint = alike === undefined ? '' : `. Did you mean '${alike.name}'?`
+    throw new Refusal(`Unable to find parent device '${parent}'${hint}`)
+  }
+  const offered = bearer.types.find(({ name }) => name === type)
+  if (offered === undefined)
+    throw new Refusal(`Parent ${parent} does not support mdev type ${type}`)
+  if (offered.availableInstances === 0) throw noInstances(mdev)
+}
+
+function noInstances({ parent, type }: Wanted): Refusal {
+  return new Refusal(`No available instances of ${type} on ${parent}`)
+}

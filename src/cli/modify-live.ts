@@ -1,0 +1,62 @@
+/** `mdevkit modify --live`: changes an active mdev, where its driver has settings that can change under its client. */
+import type { AttributeTexts, MdevSnapshot } from '../http/model.ts'
+import { ErrnoError } from '../lib/errno.ts'
+import { attributeRefusal } from './mdevctl-attribute-refusal.ts'
+import type { MdevctlContext } from './mdevctl-context.ts'
+import { fits, oneDefined, selectionText } from './mdevctl-defined.ts'
+import { definitionOf, readJsonFile } from './mdevctl-definition-file.ts'
+import { Refusal } from './mdevctl-refusal.ts'
+import type { ModifyOptions } from './modify.ts'
+
+/**
+ * Makes the settings of an active mdev those of the file; with `defined` its definition too, once that has succeeded.
+ *
+ * @throws Refusal it is not active, has another type, or a setting that differs cannot change while it is
+ */
+export async function modifyLive(
+  { plane, warn }: MdevctlContext,
+  { uuid, parent, auto = false, manual = false, jsonfile, defined = false }: ModifyOptions,
+): Promise<string> {
+  if (auto) throw new Refusal("'auto' cannot be changed on active mdev")
+  if (manual) throw new Refusal("'manual' cannot be changed on active mdev")
+  const selection = { uuid, parent }
+  const listing = await plane.list()
+  const active = listing.mdevs.find((mdev) => fits(mdev, selection) && mdev.active)?.active
+  if (active === undefined)
+    throw new Refusal(`Mediated device ${selectionText(selection)} is not active`)
+  if (jsonfile === undefined) throw new Refusal("'live' option must be used with 'jsonfile' option")
+  const definition = definitionOf(readJsonFile(jsonfile, 'file'))
+  if (definition.type !== active.type) throw new Refusal("'type' cannot be changed on active mdev")
+  const key = { parent: active.parent, uuid }
+  if (defined && oneDefined(listing, key, warn).definition.type !== definition.type)
+    throw new Refusal("'type' of active and defined mdev does not match")
+
+  await change({ plane, warn }, active, definition.attributes)
+  if (defined) await plane.define(key, definition, { replace: true })
+  return ''
+}
+
+async function change(
+  { plane }: MdevctlContext,
+  { uuid, parent, attributes: before }: MdevSnapshot,
+  after: AttributeTexts,
+): Promise<void> {
+  const settings = (await plane.parents()).find(({ name }) => name === parent)?.attributes ?? []
+  if (!settings.some((setting) => setting.change === 'live')) throw notSupported()
+  const [old, wanted] = [new Map(before), new Map(after)] // of a name that comes again the last one holds
+  if ([...old.keys()].some((name) => !wanted.has(name))) throw notSupported() // nothing takes a setting back
+  const different = [...wanted].filter(([name, text]) => old.get(name) !== text)
+  if (different.length === 0) return
+  try {
+    await plane.change(uuid, different)
+  } catch (error) {
+    if (error instanceof ErrnoError && error.code === 'EOPNOTSUPP') throw notSupported()
+    throw attributeRefusal(error, different) ?? error
+  }
+}
+
+function notSupported(): Refusal {
+  return new Refusal(
+    'Live modification is not supported for this device type. Changing the device configuration requires stopping and restarting the device.',
+  )
+}

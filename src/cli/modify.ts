@@ -1,0 +1,53 @@
+/** `mdevkit modify`: changes a definition, as `mdevctl modify` does. */
+import type { Definition } from '../http/model.ts'
+import { withAttribute, withoutAttribute } from './mdevctl-attributes.ts'
+import type { MdevctlContext } from './mdevctl-context.ts'
+import { oneDefined } from './mdevctl-defined.ts'
+import { definitionOf, readJsonFile } from './mdevctl-definition-file.ts'
+import { Refusal } from './mdevctl-refusal.ts'
+import { modifyLive } from './modify-live.ts'
+
+export interface ModifyOptions {
+  readonly uuid: string
+  readonly parent?: string
+  readonly type?: string
+  readonly auto?: boolean
+  readonly manual?: boolean
+  /** Name of an attribute to add. */
+  readonly addattr?: string
+  readonly value?: string
+  readonly delattr?: boolean
+  readonly index?: number
+  readonly jsonfile?: string
+  readonly live?: boolean
+  readonly defined?: boolean
+}
+
+export async function modify(context: MdevctlContext, options: ModifyOptions): Promise<string> {
+  const { uuid, parent, live = false, jsonfile } = options
+  if (live) return modifyLive(context, options)
+  if (jsonfile !== undefined) {
+    if (parent === undefined)
+      throw new Refusal('Parent device required to modify device via json file')
+    const definition = definitionOf(readJsonFile(jsonfile, 'file'))
+    await context.plane.define({ parent, uuid }, definition, { replace: true })
+    return ''
+  }
+  const selection = { uuid, parent }
+  const mdev = oneDefined(await context.plane.list(), selection, context.warn)
+  const key = { parent: mdev.parent, uuid }
+  await context.plane.define(key, changed(mdev.definition, options), { replace: true })
+  return ''
+}
+
+/** What is not named stays, keys of others too. */
+function changed(definition: Definition, options: ModifyOptions): Definition {
+  const { uuid, type = definition.type, auto, manual, addattr, value, delattr, index } = options
+  const { start, attributes } = definition
+  const edited = () => {
+    if (addattr !== undefined) return withAttribute(attributes, [addattr, value ?? ''], uuid, index)
+    return delattr === true ? withoutAttribute(attributes, uuid, index) : attributes
+  }
+  const mode = manual === true ? 'manual' : start
+  return { ...definition, type, start: auto === true ? 'auto' : mode, attributes: edited() }
+}

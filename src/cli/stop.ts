@@ -1,0 +1,20 @@
+/** `mdevkit stop`: removes an active mdev, as `mdevctl stop` does: it waits for a client to let go. */
+import type { MdevctlContext } from './mdevctl-context.ts'
+import { describeError } from '../lib/errno.ts'
+import { Refusal } from './mdevctl-refusal.ts'
+
+export interface StopOptions {
+  readonly uuid: string
+}
+
+export async function stop({ plane }: MdevctlContext, { uuid }: StopOptions): Promise<string> {
+  const { mdevs } = await plane.list()
+  if (!mdevs.some((mdev) => mdev.uuid === uuid && mdev.active !== undefined))
+    throw new Refusal(`Device ${uuid} is not an active mdev`)
+  try {
+    await plane.stop(uuid, { wait: true })
+  } catch (error) {
+    throw new Refusal(`Error removing device ${uuid}`, describeError(error))
+  }
+  return ''
+}

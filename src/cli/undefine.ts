@@ -1,0 +1,20 @@
+/** `mdevkit undefine`: takes definitions back, as `mdevctl undefine` does; what is active lives on. */
+import type { MdevctlContext } from './mdevctl-context.ts'
+import { definedMdevs } from './mdevctl-defined.ts'
+import { Refusal } from './mdevctl-refusal.ts'
+
+export interface UndefineOptions {
+  readonly uuid: string
+  readonly parent?: string
+}
+
+export async function undefine(
+  { plane, warn }: MdevctlContext,
+  { uuid, parent }: UndefineOptions,
+): Promise<string> {
+  const selection = { uuid, parent }
+  if (definedMdevs(await plane.list(), selection, warn).length === 0)
+    throw new Refusal('No devices match the specified uuid')
+  await plane.undefine(uuid, parent)
+  return ''
+}

@@ -1,0 +1,164 @@
+/** The daemon's configuration: a TOML file that says which parents there are, and who may use the API. */
+import { readFileSync, statSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { dirname, join, resolve } from 'node:path'
+import { parse } from 'smol-toml'
+import { type Static, Type } from 'typebox'
+import { shapeFault } from '../http/shape-fault.ts'
+import { describeError, ErrnoError } from '../lib/errno.ts'
+
+const EXACT = { additionalProperties: false }
+const Id = Type.Integer({ minimum: 0, maximum: 0xffff_fffe })
+
+/** As in the file; what is not there has a default. */
+const File = Type.Object(
+  {
+    definitions: Type.Optional(Type.String({ minLength: 1 })),
+    api: Type.Optional(
+      Type.Object(
+        {
+          mode: Type.Optional(Type.Integer({ minimum: 0, maximum: 0o777 })),
+          group: Type.Optional(Id),
+          admin: Type.Optional(Type.Array(Id)),
+          read: Type.Optional(Type.Union([Type.Literal('everyone'), Type.Array(Id)])),
+          tcp: Type.Optional(
+            Type.Object(
+              {
+                host: Type.Optional(Type.String({ minLength: 1 })),
+                port: Type.Integer({ minimum: 0, maximum: 65_535 }),
+                'token-file': Type.String({ minLength: 1 }),
+                'read-token-file': Type.Optional(Type.String({ minLength: 1 })),
+              },
+              EXACT,
+            ),
+          ),
+        },
+        EXACT,
+      ),
+    ),
+    parents: Type.Optional(
+      Type.Record(
+        Type.String({ pattern: String.raw`^[^./\0][^/\0]*$` }),
+        Type.Object({ driver: Type.String({ minLength: 1 }) }, EXACT),
+        EXACT,
+      ),
+    ),
+  },
+  EXACT,
+)
+
+export interface TcpConfig {
+  readonly host: string
+  /** 0: one that is free. */
+  readonly port: number
+  readonly tokens: { readonly admin: string; readonly read?: string }
+}
+
+export interface DaemonConfig {
+  /** Where definitions are, if not where they usually are. */
+  readonly definitions?: string
+  readonly api: {
+    /** Of the socket. */
+    readonly mode: number
+    /** Whose the socket is; the daemon's own unless given. */
+    readonly group?: number
+    /** Users that may do everything, besides root and the daemon's own. */
+    readonly admin: readonly number[]
+    /** Users that may look. */
+    readonly read: 'everyone' | readonly number[]
+    readonly tcp?: TcpConfig
+  }
+  /** Parents that are to have a host: their drivers, by name. */
+  readonly parents: ReadonlyMap<string, { readonly driver: string }>
+}
+
+/** Of this user: in /etc for root, else below XDG_CONFIG_HOME. */
+export function configPath(environment: NodeJS.ProcessEnv = process.env): string {
+  const { XDG_CONFIG_HOME: home } = environment
+  if (process.geteuid?.() === 0) return '/etc/mdevkit/mdevkit.toml'
+  const base = home === undefined || home === '' ? join(homedir(), '.config') : home
+  return join(base, 'mdevkit', 'mdevkit.toml')
+}
+
+/**
+ * Reads the configuration; relative paths in it start at its directory.
+ *
+ * @param path undefined: this user's, which need not be there
+ * @throws ENOENT, EACCES… it or a token's file cannot be read · EINVAL what is wrong with it · EPERM a token that others may read
+ */
+export function loadConfig(path?: string): DaemonConfig {
+  const file = resolve(path ?? configPath())
+  return parseConfig(textOf(file, path === undefined), file)
+}
+
+function textOf(file: string, optional: boolean): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    if (optional && error instanceof Error && 'code' in error && error.code === 'ENOENT') return ''
+    throw error
+  }
+}
+
+/** @param file where `text` is from, for messages and relative paths */
+export function parseConfig(text: string, file: string): DaemonConfig {
+  const { definitions, api = {}, parents = {} } = checked(text, file)
+  const near = (path: string) => resolve(dirname(file), path)
+  const { mode = 0o600, group, admin = [], read = [], tcp } = api
+  return {
+    ...(definitions === undefined ? {} : { definitions: near(definitions) }),
+    api: {
+      mode,
+      ...(group === undefined ? {} : { group }),
+      admin,
+      read,
+      ...(tcp === undefined ? {} : { tcp: tcpOf(tcp, near) }),
+    },
+    parents: new Map(
+      Object.entries(parents).map(([name, { driver }]) => [
+        name,
+        { driver: isPath(driver) ? near(driver) : driver },
+      ]),
+    ),
+  }
+}
+
+/** Anything else is a shipped driver's name. */
+function isPath(driver: string): boolean {
+  return driver.includes('/') || /\.[cm]?[jt]s$/.test(driver)
+}
+
+function checked(text: string, file: string): Static<typeof File> {
+  let given: unknown
+  try {
+    given = parse(text)
+  } catch (error) {
+    const [first = ''] = describeError(error).split('\n')
+    throw new ErrnoError('EINVAL', `${file}: ${first}`, { cause: error })
+  }
+  const fault = shapeFault(File, given, 'top level')
+  if (fault !== undefined) throw new ErrnoError('EINVAL', `${file}: ${fault}`)
+  return given as Static<typeof File>
+}
+
+type TcpTable = NonNullable<NonNullable<Static<typeof File>['api']>['tcp']>
+
+function tcpOf(table: TcpTable, near: (path: string) => string): TcpConfig {
+  const { host = '127.0.0.1', port, 'token-file': admin, 'read-token-file': read } = table
+  return {
+    host,
+    port,
+    tokens: {
+      admin: secretIn(near(admin)),
+      ...(read === undefined ? {} : { read: secretIn(near(read)) }),
+    },
+  }
+}
+
+const READABLE_BY_OTHERS = 0o044
+
+function secretIn(file: string): string {
+  if ((statSync(file).mode & READABLE_BY_OTHERS) !== 0)
+    throw new ErrnoError('EPERM', `token file ${file}: others may read it (chmod go-r)`)
+  return readFileSync(file, 'utf8').trim()
+}

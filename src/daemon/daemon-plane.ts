@@ -1,0 +1,90 @@
+/** The control plane as the daemon offers it: the machine, and why what should be active is not. */
+import type { AttributeTexts } from '../mdev/attribute.ts'
+import type {
+  ControlPlane,
+  DefinedMdev,
+  DefinitionFault,
+  DefinitionKey,
+  MdevView,
+  ParentView,
+  StartRequest,
+} from '../mdev/control-plane.ts'
+import type { Definition } from '../mdev/definition.ts'
+import type { MdevSnapshot } from '../mdev/state.ts'
+import type { Autostart } from './autostart.ts'
+import type { Hosts } from './hosts.ts'
+import type { Machine } from './machine.ts'
+import type { Supervisor } from './supervisor.ts'
+
+export interface DaemonPlaneOptions {
+  readonly machine: Machine
+  readonly hosts: Hosts
+  readonly autostart: Autostart
+  /** By the names of their parents. */
+  readonly supervisors: ReadonlyMap<string, Supervisor>
+}
+
+export class DaemonPlane implements ControlPlane {
+  readonly #options: DaemonPlaneOptions
+
+  constructor(options: DaemonPlaneOptions) {
+    this.#options = options
+  }
+
+  async parents(): Promise<readonly ParentView[]> {
+    return this.#options.machine.parents()
+  }
+
+  async list(): Promise<{
+    readonly mdevs: readonly MdevView[]
+    readonly faults: readonly DefinitionFault[]
+  }> {
+    const { mdevs, faults } = await this.#options.machine.list()
+    const said = new Map(
+      this.#options.autostart.waiting.map(({ parent, uuid, why }) => [`${parent}/${uuid}`, why]),
+    )
+    const whyNot = ({ parent, uuid }: MdevView) =>
+      said.get(`${parent}/${uuid}`) ?? this.#whyNoHost(parent)
+    return { mdevs: mdevs.map((mdev) => waiting(mdev, whyNot)), faults }
+  }
+
+  async define(
+    key: DefinitionKey,
+    definition: Definition,
+    options: { readonly replace?: boolean } = {},
+  ): Promise<DefinedMdev> {
+    return this.#options.machine.define(key, definition, options)
+  }
+
+  async undefine(uuid: string, parent?: string): Promise<void> {
+    return this.#options.machine.undefine(uuid, parent)
+  }
+
+  async start(request: StartRequest): Promise<MdevSnapshot> {
+    return this.#options.machine.start(request)
+  }
+
+  async stop(uuid: string, options: { force?: boolean; wait?: boolean } = {}): Promise<void> {
+    return this.#options.machine.stop(uuid, options)
+  }
+
+  async change(uuid: string, attributes: AttributeTexts): Promise<MdevSnapshot> {
+    return this.#options.machine.change(uuid, attributes)
+  }
+
+  /** Undefined where it has one: then nobody waits, as it was stopped by hand or is defined since. */
+  #whyNoHost(parent: string): string | undefined {
+    const { hosts, supervisors } = this.#options
+    if (hosts.find(parent) !== undefined) return undefined
+    const now = supervisors.get(parent)?.now
+    if (now?.state === 'waiting') return `parent ${parent}: ${now.why}`
+    return `parent ${parent}: ${now?.state === 'starting' ? 'its host is starting' : 'no host runs it'}`
+  }
+}
+
+/** The same, with the reason why it is not active, if it should be. */
+function waiting(mdev: MdevView, whyNot: (mdev: MdevView) => string | undefined): MdevView {
+  if (mdev.active !== undefined || mdev.definition?.start !== 'auto') return mdev
+  const waits = whyNot(mdev)
+  return waits === undefined ? mdev : { ...mdev, waits }
+}

@@ -1,0 +1,174 @@
+/** The daemon: finds hosts, keeps definitions, starts what is to run, and serves the API for all of it. One for each root. */
+import { chmodSync, chownSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { prepareRoot } from '../host/paths.ts'
+import { apiSocket } from '../http/client.ts'
+import { ApiServer } from '../http/server.ts'
+import { accessByToken } from '../http/access.ts'
+import { ErrnoError } from '../lib/errno.ts'
+import type { Logger } from '../lib/log.ts'
+import { Unwind } from '../lib/unwind.ts'
+import { closeFd } from '../os/fd.ts'
+import { type FileLock, lockHolder, tryLockFile } from '../os/file-lock.ts'
+import { listenUnix } from '../os/unix-socket.ts'
+import { Autostart } from './autostart.ts'
+import type { DaemonConfig } from './config.ts'
+import { DaemonPlane } from './daemon-plane.ts'
+import { DefinitionStore } from './definition-store.ts'
+import { DefinitionWatcher } from './definition-watcher.ts'
+import { foundHosts } from './found-hosts.ts'
+import { Hosts } from './hosts.ts'
+import { Machine } from './machine.ts'
+import { MachineEvents } from './machine-events.ts'
+import { accessByPeer } from './peer-access.ts'
+import { Supervisor } from './supervisor.ts'
+
+/** How long hosts that listen may take to be found: longer than they have to answer. */
+const FIND_MS = 6000
+
+export interface DaemonOptions {
+  /** The run-time root. */
+  readonly root: string
+  readonly config: DaemonConfig
+  readonly log: Logger
+  /** Of mdevkit. */
+  readonly version: string
+  /** UNIX sockets that listen already, instead of the API's own; owned by the daemon from now on. */
+  readonly listenFds?: readonly number[]
+}
+
+/** Where definitions are unless configured. */
+export function definitionsDirectory(root: string): string {
+  return join(root, 'etc', 'mdevctl.d')
+}
+
+export class Daemon {
+  readonly #options: DaemonOptions
+  readonly #lock: FileLock
+  readonly #hosts: Hosts
+  readonly #definitions: DefinitionWatcher
+  readonly #autostart: Autostart
+  readonly #supervisors = new Map<string, Supervisor>()
+  readonly #plane: DaemonPlane
+  readonly #events: MachineEvents
+  #api: ApiServer | undefined
+  #tcpPort: number | undefined
+
+  private constructor(options: DaemonOptions) {
+    const { root, config, log } = options
+    using undo = new Unwind()
+    prepareRoot(root)
+    this.#options = options
+    this.#lock = lockRoot(root)
+    undo.defer(() => this.#lock.release())
+    const directory = config.definitions ?? definitionsDirectory(root)
+    const store = new DefinitionStore(directory)
+    this.#definitions = new DefinitionWatcher({ store, directory, log })
+    undo.defer(() => this.#definitions.close())
+    const hosts = new Hosts(root, log)
+    this.#hosts = hosts
+    const machine = new Machine(hosts, store)
+    machine.on('defined', (mdev) => this.#definitions.noteDefined(mdev))
+    machine.on('undefined', (key) => this.#definitions.noteUndefined(key))
+    this.#events = new MachineEvents({ hosts, definitions: this.#definitions, log })
+    this.#autostart = new Autostart({ machine, hosts, log })
+    for (const [parent, { driver }] of config.parents) {
+      this.#supervisors.set(parent, new Supervisor({ parent, driver, root, hosts, log }))
+    }
+    const autostart = this.#autostart
+    const supervisors = this.#supervisors
+    this.#plane = new DaemonPlane({ machine, hosts, autostart, supervisors })
+    undo.keep()
+  }
+
+  /**
+   * Starts: when this resolves, the API answers, and hosts that were there before are known.
+   *
+   * @throws EBUSY a daemon has that root already · what is wrong with the root, the definitions' directory or a port
+   */
+  static async start(options: DaemonOptions): Promise<Daemon> {
+    const daemon = new Daemon(options)
+    try {
+      await daemon.#findHosts()
+      for (const supervisor of daemon.#supervisors.values()) supervisor.start()
+      await daemon.#serve()
+      return daemon
+    } catch (error) {
+      await daemon.close()
+      throw error
+    }
+  }
+
+  /** Where the API listens besides its UNIX socket. */
+  get tcpPort(): number | undefined {
+    return this.#tcpPort
+  }
+
+  /** Serves no more. Hosts live on, and are found by the next one. */
+  async close(): Promise<void> {
+    for (const supervisor of this.#supervisors.values()) supervisor.stop()
+    this.#autostart.close()
+    await this.#api?.close()
+    if (!this.#isActivated) rmSync(apiSocket(this.#options.root), { force: true })
+    this.#hosts.close()
+    this.#definitions.close()
+    this.#lock.release()
+  }
+
+  /** Its socket is another's, who keeps it while we are not there. */
+  get #isActivated(): boolean {
+    return (this.#options.listenFds?.length ?? 0) > 0
+  }
+
+  async #findHosts(): Promise<void> {
+    const { root, log } = this.#options
+    const missing = await foundHosts(root, this.#hosts, FIND_MS)
+    for (const parent of missing) log.warn(`host of ${parent}: listens, and does not answer`)
+  }
+
+  async #serve(): Promise<void> {
+    const { root, config, log, version, listenFds = [] } = this.#options
+    const api = await ApiServer.create({ plane: this.#plane, events: this.#events, log, version })
+    this.#api = api
+    const { admin, read, tcp } = config.api
+    const rule = accessByPeer({ admin: [0, ourUid(), ...admin], read })
+    if (this.#isActivated) for (const fd of listenFds) await api.listen({ fd }, rule)
+    else await api.listen({ fd: listenForApi(root, config) }, rule)
+    if (tcp === undefined) return
+    const { host, port, tokens } = tcp
+    this.#tcpPort = await api.listen({ host, port }, accessByToken(tokens))
+    log.info(`API: on ${host} port ${this.#tcpPort} too, with a token, and not encrypted`)
+  }
+}
+
+/** @throws EBUSY */
+function lockRoot(root: string): FileLock {
+  const path = join(root, 'daemon.lock')
+  const lock = tryLockFile(path)
+  if (lock !== undefined) return lock
+  throw new ErrnoError(
+    'EBUSY',
+    `root ${root}: the daemon with pid ${lockHolder(path) ?? '?'} has it`,
+  )
+}
+
+const FOR_OTHERS = 0o077
+const PASSABLE = 0o011
+
+/** @returns the listening fd @throws what keeps us from listening there */
+function listenForApi(root: string, { api: { mode, group } }: DaemonConfig): number {
+  const path = apiSocket(root)
+  rmSync(path, { force: true }) // left by one that was killed: we have its lock
+  using undo = new Unwind()
+  const fd = listenUnix(path, mode)
+  undo.defer(() => closeFd(fd))
+  if (group !== undefined) chownSync(path, ourUid(), group)
+  // Whom the socket lets in must reach it; what else is in the root has modes of its own.
+  if ((mode & FOR_OTHERS) !== 0) chmodSync(root, statSync(root).mode | PASSABLE)
+  undo.keep()
+  return fd
+}
+
+function ourUid(): number {
+  return process.geteuid?.() ?? 0
+}

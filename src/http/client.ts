@@ -1,0 +1,172 @@
+/** The control plane at the far end of the API's UNIX socket. */
+import { type IncomingMessage, request } from 'node:http'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { type ErrnoCode, ErrnoError, errnoCode, errnoOf } from '../lib/errno.ts'
+import type { AttributeTexts } from '../mdev/attribute.ts'
+import type {
+  ControlPlane,
+  DefinedMdev,
+  DefinitionFault,
+  DefinitionKey,
+  MdevView,
+  ParentView,
+  StartRequest,
+} from '../mdev/control-plane.ts'
+import type { Definition } from '../mdev/definition.ts'
+import type { MdevSnapshot } from '../mdev/state.ts'
+import { eventsOf } from './event-reader.ts'
+import type { MachineEvent, SnapshotEvent } from './events.ts'
+
+/** Where the daemon serves its API. @param root the run-time root */
+export function apiSocket(root: string): string {
+  return join(root, 'api.sock')
+}
+
+/**
+ * Refusals are thrown as they were there. Besides, every method throws ENOENT or ECONNREFUSED where no daemon runs, EACCES
+ * where one may not connect, ECONNRESET where it has gone meanwhile, and EPROTO where what answers is no daemon.
+ */
+export class ApiClient implements ControlPlane {
+  readonly #socketPath: string
+
+  /** @param socketPath as {@link apiSocket}; connected to anew for each request */
+  constructor(socketPath: string) {
+    this.#socketPath = socketPath
+  }
+
+  async parents(): Promise<readonly ParentView[]> {
+    return this.#ask<readonly ParentView[]>('GET', '/v1/parents')
+  }
+
+  async list(): Promise<{
+    readonly mdevs: readonly MdevView[]
+    readonly faults: readonly DefinitionFault[]
+  }> {
+    return this.#ask('GET', '/v1/mdevs')
+  }
+
+  async define(
+    { parent, uuid }: DefinitionKey,
+    definition: Definition,
+    { replace = false } = {},
+  ): Promise<DefinedMdev> {
+    return replace
+      ? this.#ask('PUT', path`/v1/definitions/${parent}/${uuid}`, definition)
+      : this.#ask('POST', '/v1/definitions', { parent, uuid, definition })
+  }
+
+  async undefine(uuid: string, parent?: string): Promise<void> {
+    const query = parent === undefined ? '' : path`?parent=${parent}`
+    await this.#ask('DELETE', path`/v1/definitions/${uuid}` + query)
+  }
+
+  async start(wanted: StartRequest): Promise<MdevSnapshot> {
+    return this.#ask('POST', '/v1/mdevs', wanted)
+  }
+
+  async stop(uuid: string, options: { force?: boolean; wait?: boolean } = {}): Promise<void> {
+    await this.#ask('POST', path`/v1/mdevs/${uuid}/stop`, options)
+  }
+
+  async change(uuid: string, attributes: AttributeTexts): Promise<MdevSnapshot> {
+    return this.#ask('PATCH', path`/v1/mdevs/${uuid}`, { attributes })
+  }
+
+  /**
+   * Everything there is, and then everything that happens, until `signal` is aborted; that ends it, and is no error.
+   *
+   * @throws ECONNRESET the daemon has gone, or has cut us off for being slow
+   */
+  async *events(signal?: AbortSignal): AsyncGenerator<SnapshotEvent | MachineEvent, void, void> {
+    try {
+      const response = await this.#send('GET', '/v1/events', undefined, signal)
+      yield* eventsOf(response)
+      throw new ErrnoError('ECONNRESET', `${this.#socketPath}: the event stream has ended`)
+    } catch (error) {
+      if (signal?.aborted !== true) throw this.#faultOf(error)
+    }
+  }
+
+  async #ask<T>(method: string, target: string, body?: object): Promise<T> {
+    const response = await this.#send(method, target, body)
+    const answer = await this.#connected(text(response))
+    return (answer === '' ? undefined : this.#parse(answer)) as T
+  }
+
+  /** @returns the answer, its body not read yet */
+  async #send(
+    method: string,
+    target: string,
+    body?: object,
+    signal?: AbortSignal,
+  ): Promise<IncomingMessage> {
+    const sent = body === undefined ? undefined : JSON.stringify(body)
+    const response = await this.#connected(
+      new Promise<IncomingMessage>((resolve, reject) => {
+        request({
+          socketPath: this.#socketPath,
+          method,
+          path: target,
+          agent: false,
+          ...(sent === undefined
+            ? {}
+            : {
+                headers: {
+                  'content-type': 'application/json',
+                  'content-length': Buffer.byteLength(sent),
+                },
+              }),
+          ...(signal === undefined ? {} : { signal }),
+        })
+          .once('response', resolve)
+          .on('error', reject) // also after the first: one is emitted when the answer is cut off
+          .end(sent)
+      }),
+    )
+    if ((response.statusCode ?? 0) < 400) return response
+    throw this.#refusal(this.#parse(await this.#connected(text(response))))
+  }
+
+  async #connected<T>(step: Promise<T>): Promise<T> {
+    try {
+      return await step
+    } catch (error) {
+      throw this.#faultOf(error)
+    }
+  }
+
+  /** What goes wrong on the way, and what to do about it. */
+  #faultOf(error: unknown): ErrnoError {
+    if (error instanceof ErrnoError) return error
+    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+    const fault = (errno: ErrnoCode, why: string) =>
+      new ErrnoError(errno, `${this.#socketPath}: ${why}`, { cause: error })
+    if (code === 'ENOENT' || code === 'ECONNREFUSED')
+      return fault(code, 'no daemon answers; start it with: mdevkit daemon')
+    if (code === 'ECONNRESET' || code === 'EPIPE') return fault('ECONNRESET', 'the daemon has gone')
+    if (code.startsWith('HPE_') || error instanceof SyntaxError)
+      return fault('EPROTO', 'what answers there is no mdevkit daemon')
+    return fault(errnoCode(errnoOf(error)), error instanceof Error ? error.message : String(error))
+  }
+
+  #parse(answer: string): unknown {
+    try {
+      return JSON.parse(answer)
+    } catch (error) {
+      throw this.#faultOf(error)
+    }
+  }
+
+  #refusal(body: unknown): ErrnoError {
+    const told = body as { error?: { code?: ErrnoCode; message?: string } } | null
+    const { code, message } = told?.error ?? {}
+    if (code === undefined || message === undefined) return this.#faultOf(new SyntaxError())
+    return new ErrnoError(code, message)
+  }
+}
+
+/** A path whose parts are names, whatever they consist of. */
+function path(texts: TemplateStringsArray, ...names: readonly string[]): string {
+  return String.raw({ raw: texts }, ...names.map((name) => encodeURIComponent(name)))
+}

@@ -1,0 +1,57 @@
+/** What happens on a machine, as its API tells it. */
+import type {
+  DefinedMdev,
+  DefinitionFault,
+  DefinitionKey,
+  MdevView,
+  ParentView,
+} from '../mdev/control-plane.ts'
+import type { MdevSnapshot, TypeSnapshot } from '../mdev/state.ts'
+
+/**
+ * One thing that has happened.
+ *
+ * - Of a parent, `change` with MDEV_STATE as in the kernel: it has come, or its host has gone and all its mdevs before it.
+ * - Of an mdev, `add`, `bind`, `unbind`, `remove` and, of its settings, `change`, as in the kernel; `attach` and `detach` of
+ *   its client.
+ * - Of a definition, `define` (a changed one too) and `undefine`, whoever did it.
+ */
+export type MachineEvent = ParentEvent | MdevEvent | DefineEvent | UndefineEvent
+
+export interface ParentEvent {
+  readonly action: 'change'
+  readonly parent: string
+  readonly MDEV_STATE: 'registered' | 'unregistered'
+  /** Of one that has come. */
+  readonly view?: ParentView
+}
+
+export interface MdevEvent extends DefinitionKey {
+  readonly action: 'add' | 'bind' | 'unbind' | 'remove' | 'change' | 'attach' | 'detach'
+  /** As it is now; as it was, where it has been removed. */
+  readonly mdev: MdevSnapshot
+  /** Its parent's, with what is available of them now. */
+  readonly types: readonly TypeSnapshot[]
+}
+
+export interface DefineEvent extends DefinedMdev {
+  readonly action: 'define'
+}
+
+export interface UndefineEvent extends DefinitionKey {
+  readonly action: 'undefine'
+}
+
+/** Everything there is, and the first event of each stream: what happens later adds to it. */
+export interface SnapshotEvent {
+  readonly action: 'snapshot'
+  readonly parents: readonly ParentView[]
+  readonly mdevs: readonly MdevView[]
+  readonly faults: readonly DefinitionFault[]
+}
+
+/** Where events come from. */
+export interface EventSource {
+  /** Tells `listener` everything from now on. @returns what ends that */
+  subscribe(listener: (event: MachineEvent) => void): () => void
+}

@@ -1,0 +1,175 @@
+/** The model as JSON: what goes over the API in either direction, in the words of `src/mdev/`. */
+import { type Static, type TSchema, Type } from 'typebox'
+import type { AttributeSchema, AttributeTexts } from '../mdev/attribute.ts'
+
+/** What a handler may answer where `S` is promised: the same, but nobody need be able to write to it. */
+export type Told<S extends TSchema> = DeepReadonly<Static<S>>
+
+type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T
+
+/** A request is to hold nothing that is not known: a misspelt key would be ignored in silence. */
+const EXACT = { additionalProperties: false }
+
+export const Attributes = Type.Unsafe<AttributeTexts>(
+  Type.Array(Type.Array(Type.String(), { minItems: 2, maxItems: 2 }), {
+    description: 'Settings as written: pairs of name and text, in the order in which they apply.',
+  }),
+)
+
+export const Definition = Type.Object(
+  {
+    type: Type.String({ description: 'As in sysfs: `mtty-2`.' }),
+    start: Type.Union([Type.Literal('auto'), Type.Literal('manual')]),
+    attributes: Attributes,
+    others: Type.Optional(
+      // a key that mdevctl has too would take its place in the file
+      Type.Record(Type.String({ pattern: '^(?!(mdev_type|start|attrs)$)' }), Type.Unknown(), {
+        ...EXACT,
+        description: 'Keys of its file that are of others than mdevctl, kept as they are.',
+      }),
+    ),
+  },
+  EXACT,
+)
+
+const KEY = {
+  parent: Type.String(),
+  uuid: Type.String(),
+}
+
+export const DefinedMdev = Type.Object({ ...KEY, definition: Definition }, EXACT)
+
+export const DefinitionFault = Type.Object({ path: Type.String(), message: Type.String() })
+
+export const Mdev = Type.Object({
+  ...KEY,
+  type: Type.String(),
+  state: Type.Union([
+    Type.Literal('creating'),
+    Type.Literal('active'),
+    Type.Literal('removing'),
+    Type.Literal('removed'),
+  ]),
+  group: Type.Integer(),
+  attributes: Attributes,
+  status: Type.Record(Type.String(), Type.String()),
+  client: Type.Optional(Type.String({ description: 'Who has it open.' })),
+  socket: Type.Optional(Type.String({ description: 'Where clients connect: vfio-user.' })),
+})
+
+export const MdevView = Type.Object({
+  ...KEY,
+  active: Type.Optional(Mdev),
+  definition: Type.Optional(Definition),
+  waits: Type.Optional(
+    Type.String({ description: 'Why it is not active, although it should be.' }),
+  ),
+})
+
+export const MdevList = Type.Object({
+  mdevs: Type.Array(MdevView),
+  faults: Type.Array(DefinitionFault),
+})
+
+export const MdevType = Type.Object({
+  name: Type.String(),
+  prettyName: Type.String(),
+  description: Type.Optional(Type.String()),
+  deviceApi: Type.String(),
+  availableInstances: Type.Integer(),
+})
+
+const Attribute = Type.Object({
+  name: Type.String(),
+  description: Type.String(),
+  default: Type.Unknown(),
+  change: Type.Union([
+    Type.Literal('live'),
+    Type.Literal('next-start'),
+    Type.Literal('re-creation'),
+  ]),
+  accepts: Type.String(),
+  schema: Type.Unsafe<AttributeSchema>(Type.Object({ type: Type.String() })),
+})
+
+export const Parent = Type.Object({
+  name: Type.String(),
+  driver: Type.String(),
+  state: Type.Union([
+    Type.Literal('registered'),
+    Type.Literal('unregistering'),
+    Type.Literal('unregistered'),
+  ]),
+  types: Type.Array(MdevType),
+  attributes: Type.Array(Attribute),
+  mdevs: Type.Array(Mdev),
+  pid: Type.Integer({ description: 'Of its host.' }),
+})
+
+export const StartRequest = Type.Object(
+  {
+    uuid: Type.Optional(Type.String()),
+    parent: Type.Optional(Type.String()),
+    type: Type.Optional(Type.String()),
+    attributes: Type.Optional(Attributes),
+  },
+  EXACT,
+)
+
+export const StopRequest = Type.Object(
+  {
+    force: Type.Optional(Type.Boolean({ description: 'Take it away from its client.' })),
+    wait: Type.Optional(
+      Type.Boolean({ description: 'Until its client lets go, for however long.' }),
+    ),
+  },
+  EXACT,
+)
+
+export const ChangeRequest = Type.Object({ attributes: Attributes }, EXACT)
+
+/** Every refusal, whatever the route. */
+export const Refusal = Type.Object({
+  error: Type.Object({
+    code: Type.String({ description: 'The name of a Linux errno: `EBUSY`.' }),
+    errno: Type.Integer({ minimum: 1, description: 'Its number.' }),
+    message: Type.String(),
+  }),
+})
+
+export const Health = Type.Object({
+  status: Type.Literal('ok'),
+  version: Type.String(),
+  pid: Type.Integer(),
+})
+
+const MachineEvent = Type.Object({
+  action: Type.Union([
+    Type.Literal('add'),
+    Type.Literal('bind'),
+    Type.Literal('unbind'),
+    Type.Literal('remove'),
+    Type.Literal('change'),
+    Type.Literal('attach'),
+    Type.Literal('detach'),
+    Type.Literal('define'),
+    Type.Literal('undefine'),
+  ]),
+  parent: Type.String(),
+  MDEV_STATE: Type.Optional(Type.Union([Type.Literal('registered'), Type.Literal('unregistered')])),
+  uuid: Type.Optional(Type.String()),
+  mdev: Type.Optional(Mdev),
+  definition: Type.Optional(Definition),
+  types: Type.Optional(Type.Array(MdevType)),
+  view: Type.Optional(Parent),
+})
+
+const Snapshot = Type.Object({
+  action: Type.Literal('snapshot'),
+  parents: Type.Array(Parent),
+  mdevs: Type.Array(MdevView),
+  faults: Type.Array(DefinitionFault),
+})
+
+/** `data` of an event of the stream; its action is the event's name too. The first is the snapshot. */
+export const StreamEvent = Type.Union([Snapshot, MachineEvent])

@@ -1,0 +1,94 @@
+/** A machine with the parents and types that mdevctl's transcript was recorded with. */
+import { ErrnoError } from '../../src/lib/errno.ts'
+import { type Attribute, flag, text } from '../../src/mdev/attribute.ts'
+import type { Driver } from '../../src/mdev/driver.ts'
+import { perType, sharedBudget } from '../../src/mdev/instances.ts'
+import { Daemon } from '../daemon/support.ts'
+import { driverOf } from '../mdev/support.ts'
+
+const MTTY = driverOf({
+  name: 'mtty',
+  types: { 1: { name: 'Single port serial', ports: 1 }, 2: { name: 'Dual port serial', ports: 2 } },
+  available: sharedBudget(24, ({ ports }) => Number(ports)),
+})
+
+const MDPY = driverOf({
+  name: 'mdpy',
+  types: { vga: { name: 'mdpy-vga' } },
+  available: perType(() => 4),
+})
+
+const MBOCHS = driverOf({
+  name: 'mbochs',
+  types: {
+    small: mbochsType('small', 4),
+    medium: mbochsType('medium', 16),
+    large: mbochsType('large', 64),
+  },
+  available: sharedBudget(256, ({ megabytes }) => Number(megabytes)),
+})
+
+function mbochsType(size: string, megabytes: number) {
+  const description = `virtual display, ${megabytes} MB video memory`
+  return { name: `mbochs-${size}`, description, megabytes }
+}
+
+/** The test driver of the transcript: `assign` takes any word but `bad`, `assigned` cannot be written. */
+const MPROBE = driverOf({
+  name: 'mprobe',
+  types: { one: {}, two: {} },
+  maxInstances: 2,
+  attributes: {
+    assign: attributeThat((word) => word === 'bad' && 'EINVAL'),
+    assigned: attributeThat(() => 'EACCES'),
+    'vfio-dev/vfio0/uevent': text({ default: '', description: '' }),
+  },
+})
+
+/** Some settings of it change while it is in use, as where mdevctl has a callout script that knows how. */
+const LIVE = driverOf({
+  name: 'live',
+  types: { 1: {} },
+  attributes: {
+    pace: text({ default: 'slow', description: '', change: 'live' }),
+    loud: flag({ default: false, description: '', change: 'live' }),
+    name: text({ default: '', description: '' }),
+  },
+})
+
+function attributeThat(refuses: (word: string) => false | 'EINVAL' | 'EACCES'): Attribute<string> {
+  return {
+    ...text({ default: '', description: '' }),
+    parse: (word) => {
+      const code = refuses(word)
+      if (code !== false) throw new ErrnoError(code, `${JSON.stringify(word)} is refused`)
+      return word
+    },
+  }
+}
+
+const PARENTS: readonly (readonly [string, Driver])[] = [
+  ['mbochs', MBOCHS],
+  ['mdpy', MDPY],
+  ['mtty', MTTY],
+  ['mprobe-a', MPROBE],
+  ['mprobe-b', MPROBE],
+  ['live', LIVE],
+]
+
+/** Those of the transcript. */
+export const RECORDED = ['mbochs', 'mdpy', 'mtty', 'mprobe-a', 'mprobe-b']
+
+/** Starts the hosts of some parents. */
+export async function startParents(daemon: Daemon, names: readonly string[]): Promise<void> {
+  for (const [name, driver] of PARENTS) {
+    if (names.includes(name)) await daemon.host(driver, name)
+  }
+}
+
+/** A machine with some parents. */
+export async function machineWith(names: readonly string[]): Promise<Daemon> {
+  const daemon = new Daemon()
+  await startParents(daemon, names)
+  return daemon
+}
