@@ -208,7 +208,7 @@ describe('a QEMU 11.1.3 session read through the views', () => {
   })
 
   test('DMA_UNMAP: all of RAM, echoed', () => {
-    const fields = { argsz: 24, flags: 0, addr: 0, size: 0x20000000 }
+    const fields = { argsz: 24, flags: 0, addr: 0n, size: 0x20000000n }
     const request = message(
       '27000300280000000000000000000000180000000000000000000000000000000000002000000000',
     )

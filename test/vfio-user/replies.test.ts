@@ -63,7 +63,7 @@ const GOOD: readonly [name: string, command: number, payload: Buffer, size: numb
 const BAD: readonly [name: string, command: number, payload: Buffer][] = [
   ['a second VERSION', VERSION, versionPayload('{}')],
   ['DMA_MAP', DMA_MAP, dmaMap({ size: 1 })],
-  ['DMA_UNMAP', DMA_UNMAP, dmaUnmap({ iova: 0x7000 })],
+  ['DMA_UNMAP', DMA_UNMAP, dmaUnmap({ iova: 0x7001 })],
   ['GET_INFO', GET_INFO, u32(0, 0, 0, 0)],
   ['GET_REGION_INFO', GET_REGION_INFO, u32(0)],
   ['GET_IRQ_INFO', GET_IRQ_INFO, u32(16, 0, 99, 0)],
