@@ -44,9 +44,8 @@ export class MachineEvents implements EventSource {
   #down(parent: string): void {
     const host = this.#hosts.get(parent)
     this.#hosts.delete(parent)
-    const { mdevs, types } = host?.parent ?? { mdevs: [], types: [] }
-    for (const mdev of mdevs) {
-      this.#tell({ action: 'remove', parent, uuid: mdev.uuid, mdev, types })
+    for (const mdev of host?.parent.mdevs ?? []) {
+      this.#tell({ action: 'remove', parent, uuid: mdev.uuid, mdev, types: [] })
     }
     this.#tell({ action: 'change', parent, MDEV_STATE: 'unregistered' })
   }

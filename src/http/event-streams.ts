@@ -6,9 +6,9 @@ import type { ControlPlane } from '../mdev/control-plane.ts'
 import type { EventSource, MachineEvent, SnapshotEvent } from './events.ts'
 
 /** Most at a time. */
-const MAX_STREAMS = 128
-/** What may wait for a listener besides the snapshot, bytes. */
-const MAX_BACKLOG = 1024 * 1024
+const MAX_STREAMS = 64
+/** What may wait for a listener besides the snapshot, bytes: the end of a host that bore some thousand mdevs. */
+const MAX_BACKLOG = 4 * 1024 * 1024
 
 export interface EventStreamsOptions {
   readonly plane: ControlPlane
@@ -79,10 +79,12 @@ export class EventStreams {
   }
 
   #write(response: ServerResponse, event: MachineEvent, limit: number): void {
-    response.write(textOf(event))
-    if (response.writableLength <= limit) return
-    this.#options.log.warn('event stream: cut off, as it is read too slowly')
-    response.destroy()
+    if (response.writableLength <= limit) {
+      response.write(textOf(event))
+    } else {
+      this.#options.log.warn('event stream: cut off, as it is read too slowly')
+      response.destroy()
+    }
   }
 }
 

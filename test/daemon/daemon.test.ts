@@ -43,12 +43,6 @@ class Bench implements AsyncDisposable {
     return host
   }
 
-  /** The next event of the stream that `matches`. */
-  async event(matches: (action: string) => boolean): Promise<object> {
-    for await (const event of this.client.events()) if (matches(event.action)) return event
-    return assert.fail('the stream has ended')
-  }
-
   async [Symbol.asyncDispose](): Promise<void> {
     for (const running of this.#running) await running.close()
     this.scratch[Symbol.dispose]()
@@ -63,9 +57,10 @@ describe('Daemon.start()', () => {
     assert.deepEqual((await bench.client.list()).mdevs, [
       { parent: 'a', uuid: uuid(1), definition: AUTO, waits: 'parent a: no host runs it' },
     ])
-    const bound = bench.event((action) => action === 'bind')
+    const events = bench.client.events()
+    await events.next()
     bench.host('a')
-    await bound
+    for await (const { action } of events) if (action === 'bind') break
     await daemon.close()
     assert.ok(!existsSync(apiSocket(bench.root)))
     await bench.daemon()

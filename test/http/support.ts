@@ -92,10 +92,12 @@ export async function ask(
 ): Promise<Reply> {
   const type = body === undefined ? {} : { 'content-type': 'application/json' }
   const sent = request({ ...at, method, path, agent: false, headers: { ...type, ...headers } })
+  sent.on('error', () => {}) // after the answer: nobody reads what is still being sent
   sent.end(typeof body === 'object' ? JSON.stringify(body) : body)
   const [reply] = (await once(sent, 'response')) as [IncomingMessage]
   const told = await text(reply)
-  const isJson = reply.headers['content-type']?.startsWith('application/json') === true
+  const isJson =
+    told !== '' && reply.headers['content-type']?.startsWith('application/json') === true
   return {
     status: reply.statusCode ?? 0,
     headers: reply.headers,
