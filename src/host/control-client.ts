@@ -97,7 +97,12 @@ export class ControlClient extends EventEmitter<ControlClientEvents> {
 
   /** Ends the host, once its mdevs are removed: by force at once, else as their clients let go. */
   async unregister({ force = false } = {}): Promise<void> {
-    await this.#request('unregister', { force }, force ? TIMEOUT_MS : Infinity)
+    try {
+      await this.#request('unregister', { force }, force ? TIMEOUT_MS : Infinity)
+    } catch (error) {
+      // It has gone, which is what was wanted: its end may be noticed before its answer.
+      if (!(error instanceof ErrnoError && error.code === 'ECONNRESET')) throw error
+    }
   }
 
   /** Hangs up; the host lives on. */
