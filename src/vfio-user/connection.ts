@@ -53,6 +53,8 @@ export interface ConnectionOptions {
   readonly dma?: Pick<ContainerOptions, 'mapUnsealed' | 'payers'>
   /** Called once, when it has ended and its resources are free. */
   readonly onClose: () => void
+  /** Called after that, when its fd is closed too. */
+  readonly onClosed?: () => void
 }
 
 export class Connection implements ServedClient {
@@ -129,7 +131,9 @@ export class Connection implements ServedClient {
 
   /** Ends the connection and frees all that the client gave. Idempotent. */
   close(): void {
-    if (!this.#closed) closeFd(this.giveUp())
+    if (this.#closed) return
+    closeFd(this.giveUp())
+    this.#options.onClosed?.()
   }
 
   /** Ends the service, but not the connection. @returns its fd, owned by the caller from now on */

@@ -96,8 +96,8 @@ export class Server implements Exposure {
         session?.close()
         connection.container.close() // nothing is charged to the client any more
         locks.detach()
-        if (session !== undefined) log.info(`client ${description}: gone`)
       },
+      onClosed: () => log.info(`client ${description}: gone`),
     })
     const user: GroupUser = { description, evict: () => connection.close() }
     this.#connection?.poll() // the client before may have gone just now
