@@ -12,7 +12,7 @@ import { allowedProcessors } from './pinning.ts'
 import { echoServer, hostServer } from './servers.ts'
 
 const HOW_TO_READ = `Rows are medians of all rounds; servers take turns within a round. A ratio is the median over the rounds of a figure by
-that of the C echo in the same round: that is the number to compare between machines. CPU is the server process, all threads.`
+that of the named reference in the same round: that is the number to compare between machines. CPU is the server process, all threads.`
 
 /** @param onFindings is told each part's, as soon as they are there */
 async function run(
