@@ -1,8 +1,6 @@
 /** Clients that come and go by the thousand, in every way: the host has afterwards what it had before. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { after, before, test } from 'node:test'
 import { Host } from '../../src/host/host.ts'
 import { silentLogger } from '../../src/lib/log.ts'
@@ -12,6 +10,7 @@ import { closeFds } from '../../src/os/fd.ts'
 import { createMemfd } from '../../src/os/memfd.ts'
 import { Fds } from '../support/fds.ts'
 import { fuzzedDriver } from '../support/fuzz-device.ts'
+import { collectGarbage } from '../support/garbage.ts'
 import { Scratch } from '../support/scratch.ts'
 import { type Resources, resourcesOf } from '../support/resources.ts'
 import * as wire from '../support/vfio-user-raw.ts'
@@ -119,11 +118,7 @@ async function comeAndGo(cycles: number): Promise<void> {
 
 /** What is left when all that can be collected has been. */
 async function settledResources(): Promise<Resources & { heap: number }> {
-  const collect = runInNewContext('gc') as () => void
-  for (let i = 0; i < 100 && (i < 5 || resourcesOf().windows > windows); i++) {
-    collect()
-    await new Promise((resolve) => setImmediate(resolve))
-  }
+  await collectGarbage(() => resourcesOf().windows > windows)
   return { ...resourcesOf(), heap: process.memoryUsage().heapUsed }
 }
 
@@ -131,7 +126,6 @@ async function settledResources(): Promise<Resources & { heap: number }> {
 let windows = 0
 
 test(`${CYCLES} clients come and go, and leave no fd, no mapping and no memory`, async () => {
-  setFlagsFromString('--expose-gc')
   windows = resourcesOf().windows
   await comeAndGo(WARM_UP)
   const before = await settledResources()

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { afterEach, beforeEach, describe, test } from 'node:test'
 import { EventFd } from '../../src/os/eventfd.ts'
 import { Fds, openFds } from '../support/fds.ts'
+import { heldBuffers } from '../support/garbage.ts'
 import type { TestDevice } from '../support/vfio-user-device.ts'
 import {
   access,
@@ -65,13 +66,13 @@ describe(`${STUCK} clients that stop`, () => {
     test(`${name} hold a bounded amount of memory, and another is served`, async () => {
       using polite = await RawClient.attach(other)
       const clients = await Promise.all(paths.map((path) => RawClient.attach(path)))
-      const before = process.memoryUsage().arrayBuffers
+      const before = await heldBuffers()
       for (const client of clients) {
         await stop(client)
         await polite.assertAlive()
       }
       for (let i = 0; i < 100; i++) await polite.assertAlive()
-      const held = (process.memoryUsage().arrayBuffers - before) / STUCK
+      const held = ((await heldBuffers()) - before) / STUCK
       assert.ok(held <= MOST_HELD, `${(held / MIB).toFixed(2)} MiB each`)
       for (const client of clients) client.close()
     })
@@ -108,10 +109,10 @@ describe('a client that stops', () => {
     using polite = await RawClient.attach(other)
     await polite.assertAlive()
     assert.equal(eventfd.drain(), false)
-    const before = process.memoryUsage().arrayBuffers
+    const before = await heldBuffers()
     for (let i = 0; i < 100_000; i++) device.msi[0]!.trigger()
     assert.equal(eventfd.drain(), true)
-    assert.ok(process.memoryUsage().arrayBuffers - before < MIB)
+    assert.ok((await heldBuffers()) - before < MIB)
     await polite.assertAlive()
   })
 })

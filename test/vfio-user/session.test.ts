@@ -2,12 +2,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { after, before, describe, test } from 'node:test'
 import { defineDriver } from '../../src/index.ts'
 import { start } from '../support/child.ts'
 import { openFds } from '../support/fds.ts'
+import { collectGarbage } from '../support/garbage.ts'
 import { resourcesOf } from '../support/resources.ts'
 import { assertSuccess, RawClient, VERSION, versionPayload } from '../support/vfio-user-raw.ts'
 import { Served } from '../support/vfio-user-served.ts'
@@ -199,12 +198,7 @@ describe('a client that goes', () => {
 
   test('gives back the address space that its memory was mapped into', async () => {
     await served.idle()
-    setFlagsFromString('--expose-gc')
-    const collect = runInNewContext('gc') as () => void
-    for (let i = 0; i < 100 && resourcesOf().windows > 0; i++) {
-      collect()
-      await new Promise((resolve) => setImmediate(resolve))
-    }
+    await collectGarbage(() => resourcesOf().windows > 0)
     assert.equal(resourcesOf().windows, 0)
   })
 })
