@@ -1,6 +1,6 @@
 /** `mdevkit`: the command line. One file a command; this one names them and turns errors into exit codes. */
 import { readFileSync } from 'node:fs'
-import { basename } from 'node:path'
+import { basename, join } from 'node:path'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { runtimeRoot } from '../host/paths.ts'
 import { ApiClient, apiSocket } from '../http/client.ts'
@@ -12,6 +12,7 @@ import { host, type HostCommandOptions } from './host.ts'
 import { lspci, type LspciOptions } from './lspci.ts'
 import { refusalOf } from './mdevctl-refusal.ts'
 import { addMdevctlVerbs } from './mdevctl-verbs.ts'
+import { addNodedev } from './nodedev-verbs.ts'
 import { run, type RunOptions } from './run.ts'
 
 /** Exit codes: done, refused, wrong usage. */
@@ -76,11 +77,10 @@ program
   .option('--hex', 'print the dump that lspci -F reads')
   .action((options: LspciOptions) => lspci(options))
 
-addMdevctlVerbs(program, {
-  plane: new ApiClient(apiSocket(runtimeRoot())),
-  out: (text) => process.stdout.write(text),
-  err: (text) => process.stderr.write(text),
-})
+const plane = new ApiClient(apiSocket(runtimeRoot()))
+const out = (text: string): void => void process.stdout.write(text)
+addMdevctlVerbs(program, { plane, out, err: (text) => process.stderr.write(text) })
+addNodedev(program, { plane, sysfs: join(runtimeRoot(), 'sys') }, out)
 
 function collectSetting(
   text: string,

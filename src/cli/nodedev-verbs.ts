@@ -1,0 +1,60 @@
+/** The verbs of `mdevkit nodedev`: which they are, and which options they take. */
+import { type Command, Option } from 'commander'
+import {
+  autostartNode,
+  createNode,
+  defineNode,
+  destroyNode,
+  dumpNode,
+  listNodes,
+  type NodedevContext,
+  nodeInfo,
+  startNode,
+  undefineNode,
+} from './nodedev.ts'
+
+/** @param out standard output */
+export function addNodedev(
+  program: Command,
+  context: NodedevContext,
+  out: (text: string) => void,
+): void {
+  const nodedev = program
+    .command('nodedev')
+    .description("parents and mdevs as libvirt's node devices, in its XML")
+  const runs =
+    <A extends unknown[]>(run: (context: NodedevContext, ...args: A) => Promise<string>) =>
+    async (...args: A) =>
+      out(await run(context, ...args))
+  const ofNode = (verb: string, description: string) =>
+    nodedev.command(verb).description(description).argument('<name>', 'as nodedev list prints it')
+  const ofFile = (verb: string, description: string) =>
+    nodedev
+      .command(verb)
+      .description(description)
+      .argument('<file>', 'XML of a device with a capability of type mdev; - is standard input')
+
+  nodedev
+    .command('list')
+    .description('list names: parents and active mdevs')
+    .addOption(new Option('--cap <capability>', 'these alone').choices(['mdev', 'mdev_types']))
+    .addOption(new Option('--inactive', 'mdevs that are not active').conflicts('all'))
+    .option('--all', 'mdevs whether active or not')
+    .addOption(new Option('--persistent', 'mdevs that are defined').conflicts('transient'))
+    .option('--transient', 'mdevs that are not defined')
+    .action(runs(listNodes))
+  ofNode('dumpxml', 'print the XML of a parent or an mdev')
+    .option('--inactive', 'as it is defined, also where it is active')
+    .action(runs(dumpNode))
+  ofNode('info', 'print whether it is active, defined, and started by itself').action(
+    runs(nodeInfo),
+  )
+  ofFile('define', 'define an mdev, or change its definition').action(runs(defineNode))
+  ofFile('create', 'make an mdev active that is not defined').action(runs(createNode))
+  ofNode('start', 'make an mdev active that is defined').action(runs(startNode))
+  ofNode('destroy', 'remove an active mdev').action(runs(destroyNode))
+  ofNode('undefine', 'take a definition back').action(runs(undefineNode))
+  ofNode('autostart', 'start it whenever its parent is there')
+    .option('--disable', 'start it only when told to')
+    .action(runs(autostartNode))
+}
