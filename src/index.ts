@@ -16,7 +16,7 @@ export {
 } from './mdev/driver.ts'
 export { homogeneous, perType, sharedBudget, type AvailableInstances } from './mdev/instances.ts'
 export type { PciFunction, PciIdentity, ResetCause } from './device/pci.ts'
-export type { IrqLine, IrqVector } from './device/irq-line.ts'
+export type { IntxLine, IrqLine, IrqVector } from './device/irq-line.ts'
 export type {
   BarInfo,
   MemoryArea,
@@ -25,6 +25,7 @@ export type {
   Registers,
   Width,
 } from './device/registers.ts'
+export { systemClock, type Clock } from './device/clock.ts'
 export type { DeviceState } from './device/device-state.ts'
 export type { Dma } from './device/dma.ts'
 export type { DmaRange } from './iommu/map-entry.ts'

@@ -6,7 +6,7 @@
  * (crtscts) never runs. So now and then an interrupt-driven guest finds the FIFO empty for a while. A guest that polls is
  * never held up.
  */
-import type { Clock } from './clock.ts'
+import type { Clock } from 'mdevkit'
 
 /** Characters between two rests. */
 const BURST = 128

@@ -6,7 +6,7 @@
  * @see National Semiconductor PC16550D data sheet (TL/C/8652), "Line Status Register", "FIFO Interrupt Mode Operation"
  */
 import { CharFifo } from './char-fifo.ts'
-import type { Clock } from './clock.ts'
+import type { Clock } from 'mdevkit'
 import * as serial from './serial-reg.ts'
 
 export const FIFO_SIZE = 16

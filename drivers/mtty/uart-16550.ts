@@ -10,8 +10,14 @@
  *
  * @see National Semiconductor PC16550D data sheet (TL/C/8652); Linux drivers/tty/serial/8250/8250_port.c
  */
-import { ByteFifo, type IrqLine, type Registers, type ResetCause } from 'mdevkit'
-import { systemClock, type Clock } from './clock.ts'
+import {
+  ByteFifo,
+  systemClock,
+  type Clock,
+  type IrqLine,
+  type Registers,
+  type ResetCause,
+} from 'mdevkit'
 import { Pacer } from './pacer.ts'
 import { FIFO_SIZE, Receiver } from './receiver.ts'
 import { NONE, type SerialLine } from './serial-line.ts'

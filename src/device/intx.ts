@@ -1,7 +1,7 @@
 /** INTx: a level-triggered pin that is asserted while any of its sources is, and masks itself when it interrupts. */
 import * as vfio from '../abi/vfio.ts'
 import { IrqIndex } from './irq.ts'
-import type { IrqLine } from './irq-line.ts'
+import type { IntxLine } from './irq-line.ts'
 
 const FLAGS =
   vfio.VFIO_IRQ_INFO_EVENTFD | vfio.VFIO_IRQ_INFO_MASKABLE | vfio.VFIO_IRQ_INFO_AUTOMASKED
@@ -22,9 +22,13 @@ export class IntxIrq extends IrqIndex {
   }
 
   /** A new source of the pin, deasserted. */
-  source(): IrqLine {
+  source(): IntxLine {
     let level = false
+    const isConnected = () => this.enabled
     return {
+      get connected() {
+        return isConnected()
+      },
       set: (asserted) => {
         if (asserted === level) return
         level = asserted

@@ -6,6 +6,12 @@ export interface IrqLine {
   set(asserted: boolean): void
 }
 
+/** A source of the pin of a PCI function. */
+export interface IntxLine extends IrqLine {
+  /** Whether the client listens to the pin now. It does not while the guest uses MSI or MSI-X. */
+  readonly connected: boolean
+}
+
 /** One MSI or MSI-X vector. */
 export interface IrqVector {
   /** Sends the message once, or keeps it pending while the client has masked or not yet connected the vector (MSI-X). */

@@ -10,7 +10,7 @@ import type { DeviceState } from './device-state.ts'
 import type { DoorbellInfo } from './doorbell.ts'
 import { IntxIrq } from './intx.ts'
 import { EdgeIrq, type IrqIndex } from './irq.ts'
-import type { IrqLine, IrqVector } from './irq-line.ts'
+import type { IntxLine, IrqVector } from './irq-line.ts'
 import { Migration } from './migration.ts'
 import { MsiIrq } from './msi.ts'
 import { MsixTable } from './msix-table.ts'
@@ -83,7 +83,7 @@ export class PciDevice implements PciFunction, Device {
     this.#request.trigger()
   }
 
-  intx(): IrqLine {
+  intx(): IntxLine {
     this.#mustBeOpen()
     if (this.#intx.count === 0) {
       this.#intx = new IntxIrq(1, (asserted) => this.#showInterrupt(asserted))

@@ -1,6 +1,6 @@
 /** A PCI function as a driver builds it, in `probe`. */
 import type { DoorbellInfo } from './doorbell.ts'
-import type { IrqLine, IrqVector } from './irq-line.ts'
+import type { IntxLine, IrqVector } from './irq-line.ts'
 import type { BarInfo, OwnRegionInfo, Registers } from './registers.ts'
 
 /** Who the function says it is. */
@@ -21,7 +21,7 @@ export type ResetCause = 'device' | 'flr' | 'disconnect'
 /** Assembles a PCI function. Each method is called from `probe` only; the function is fixed when `probe` returns. */
 export interface PciFunction {
   /** One more source of the interrupt pin INTA#. */
-  intx(): IrqLine
+  intx(): IntxLine
   /** Adds the MSI capability. @param count vectors: 1, 2, 4, 8, 16 or 32 */
   msi(count: number): readonly IrqVector[]
   /**

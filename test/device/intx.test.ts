@@ -141,4 +141,14 @@ describe('IntxIrq', () => {
     irq.unmask(0, 1)
     assert.equal(signal.fired, 1)
   })
+
+  test('a line says whether the client listens to the pin', () => {
+    const irq = new IntxIrq(1)
+    const line = irq.source()
+    assert.equal(line.connected, false)
+    irq.assign(0, [new FakeSignal()])
+    assert.equal(line.connected, true)
+    irq.disable()
+    assert.equal(line.connected, false)
+  })
 })

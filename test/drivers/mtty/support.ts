@@ -1,5 +1,5 @@
 /** What a UART is tested with: registers as the data sheet numbers them, and a line, an interrupt and a clock of ours. */
-import type { Clock } from '../../../drivers/mtty/clock.ts'
+import type { Clock } from '../../../src/device/clock.ts'
 import type { SerialLine } from '../../../drivers/mtty/serial-line.ts'
 import { Uart16550 } from '../../../drivers/mtty/uart-16550.ts'
 

@@ -1,4 +1,4 @@
-/** Time as a UART needs it, so that tests can have their own. */
+/** Time as a device needs it, so that tests can have their own. */
 
 export interface Clock {
   /** Milliseconds, monotonic. */
