@@ -1,6 +1,7 @@
 /** mdevkit: the public SDK. A driver's author imports this and nothing else. */
 export {
   choice,
+  flag,
   integer,
   text,
   type Attribute,
@@ -12,6 +13,7 @@ export {
   type DeviceOps,
   type Driver,
   type Mdev,
+  type ParentHandle,
   type TypeInfo,
 } from './mdev/driver.ts'
 export { homogeneous, perType, sharedBudget, type AvailableInstances } from './mdev/instances.ts'

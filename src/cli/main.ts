@@ -36,6 +36,7 @@ program
   .option('-t, --type <type>', "what to create, such as mtty-2 (default: the driver's first type)")
   .option('-u, --uuid <uuid>', 'name of the mdev (default: a fresh one)')
   .option('-s, --set <key=value>', 'a setting of the mdev; may be given again', collectSetting, [])
+  .option('--parent-set <key=value>', 'a setting of the parent; likewise', collectSetting, [])
   .option('--lock-limit <size>', 'most guest memory kept locked, such as 64M', asSize)
   .option('--map-unsealed', 'map guest memory that its owner can shrink: doing so ends mdevkit')
   .option('--json', 'print one JSON object on standard output')
@@ -47,6 +48,12 @@ program
   .description('run one parent, managed over its control socket, until it is unregistered')
   .argument('<driver>', "a shipped driver's name, or the path of a module (.ts or .js)")
   .option('-n, --name <name>', "name of the parent (default: the driver's)")
+  .option(
+    '-s, --set <key=value>',
+    'a setting of the parent; may be given again',
+    collectSetting,
+    [],
+  )
   .option('-v, --verbose', 'log refused requests too')
   .action((driver: string, options: HostCommandOptions) => host(driver, options))
 

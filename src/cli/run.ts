@@ -8,12 +8,14 @@ import { freshUuid } from '../lib/uuid.ts'
 import { shellLine } from '../lib/shell-line.ts'
 import { endOfRun } from './end-of-run.ts'
 
+type Settings = NonNullable<Parameters<Host['create']>[2]>
 type Mdev = Awaited<ReturnType<Host['create']>>
 
 export interface RunOptions {
   readonly type?: string
   readonly uuid?: string
-  readonly set: NonNullable<Parameters<Host['create']>[2]>
+  readonly set: Settings
+  readonly parentSet: Settings
   /** Bytes. */
   readonly lockLimit?: number
   readonly mapUnsealed?: boolean
@@ -24,14 +26,14 @@ export interface RunOptions {
 /**
  * Runs until SIGINT or SIGTERM; then the mdev is removed and nothing is left behind.
  *
- * @throws what refuses the driver, the type, the UUID or a setting
+ * @throws what refuses the driver, the type, the UUID or a setting · what the driver's `open` throws
  */
 export async function run(specifier: string, options: RunOptions): Promise<void> {
   const log = createLogger(options.verbose === true ? 'debug' : 'info')
   const ended = endOfRun()
   const driver = await loadDriver(specifier)
-  const { lockLimit = Infinity, mapUnsealed = false } = options
-  const host = new Host({ driver, log, lockLimit, mapUnsealed })
+  const { lockLimit = Infinity, mapUnsealed = false, parentSet: settings } = options
+  const host = await Host.register({ driver, log, settings, lockLimit, mapUnsealed })
   try {
     const typeName = options.type ?? host.parent.types[0]?.name ?? ''
     const uuid = options.uuid ?? freshUuid()
@@ -42,7 +44,8 @@ export async function run(specifier: string, options: RunOptions): Promise<void>
     log.debug(inspect(error)) // whence it came; what it is is told by who called
     throw error
   } finally {
-    host.close()
+    host.close(log)
+    await host.closed
   }
 }
 

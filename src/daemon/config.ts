@@ -6,6 +6,7 @@ import { parse } from 'smol-toml'
 import { type Static, Type } from 'typebox'
 import { shapeFault } from '../http/shape-fault.ts'
 import { describeError, ErrnoError } from '../lib/errno.ts'
+import type { AttributeTexts } from '../mdev/attribute.ts'
 
 const EXACT = { additionalProperties: false }
 const Id = Type.Integer({ minimum: 0, maximum: 0xffff_fffe })
@@ -39,7 +40,18 @@ const File = Type.Object(
     parents: Type.Optional(
       Type.Record(
         Type.String({ pattern: String.raw`^[^./\0][^/\0]*$` }),
-        Type.Object({ driver: Type.String({ minLength: 1 }) }, EXACT),
+        Type.Object(
+          {
+            driver: Type.String({ minLength: 1 }),
+            settings: Type.Optional(
+              Type.Record(
+                Type.String({ minLength: 1 }),
+                Type.Union([Type.String(), Type.Integer(), Type.Boolean()]),
+              ),
+            ),
+          },
+          EXACT,
+        ),
         EXACT,
       ),
     ),
@@ -68,8 +80,14 @@ export interface DaemonConfig {
     readonly read: 'everyone' | readonly number[]
     readonly tcp?: TcpConfig
   }
-  /** Parents that are to have a host: their drivers, by name. */
-  readonly parents: ReadonlyMap<string, { readonly driver: string }>
+  /** Parents that are to have a host, by name. */
+  readonly parents: ReadonlyMap<string, ParentConfig>
+}
+
+export interface ParentConfig {
+  readonly driver: string
+  /** Of the parent itself. */
+  readonly settings?: AttributeTexts
 }
 
 /** Of this user: in /etc for root, else below XDG_CONFIG_HOME. */
@@ -115,12 +133,19 @@ export function parseConfig(text: string, file: string): DaemonConfig {
       ...(tcp === undefined ? {} : { tcp: tcpOf(tcp, near) }),
     },
     parents: new Map(
-      Object.entries(parents).map(([name, { driver }]) => [
+      Object.entries(parents).map(([name, { driver, settings }]) => [
         name,
-        { driver: isPath(driver) ? near(driver) : driver },
+        {
+          driver: isPath(driver) ? near(driver) : driver,
+          ...(settings === undefined ? {} : { settings: textsOf(settings) }),
+        },
       ]),
     ),
   }
+}
+
+function textsOf(settings: Readonly<Record<string, string | number | boolean>>): AttributeTexts {
+  return Object.entries(settings).map(([name, value]) => [name, String(value)])
 }
 
 /** Anything else is a shipped driver's name. */

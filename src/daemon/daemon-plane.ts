@@ -72,6 +72,10 @@ export class DaemonPlane implements ControlPlane {
     return this.#options.machine.change(uuid, attributes)
   }
 
+  async changeParent(parent: string, attributes: AttributeTexts): Promise<ParentView> {
+    return this.#options.machine.changeParent(parent, attributes)
+  }
+
   /** Undefined where it has one: then nobody waits, as it was stopped by hand or is defined since. */
   #whyNoHost(parent: string): string | undefined {
     const { hosts, supervisors } = this.#options

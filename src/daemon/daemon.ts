@@ -72,8 +72,8 @@ export class Daemon {
     machine.on('undefined', (key) => this.#definitions.noteUndefined(key))
     this.#events = new MachineEvents({ hosts, definitions: this.#definitions, log })
     this.#autostart = new Autostart({ machine, hosts, log })
-    for (const [parent, { driver }] of config.parents) {
-      this.#supervisors.set(parent, new Supervisor({ parent, driver, root, hosts, log }))
+    for (const [parent, wanted] of config.parents) {
+      this.#supervisors.set(parent, new Supervisor({ parent, ...wanted, root, hosts, log }))
     }
     const autostart = this.#autostart
     const supervisors = this.#supervisors

@@ -52,8 +52,13 @@ export class MachineEvents implements EventSource {
 
   #pass({ action, mdev, types }: ControlEvent, host: ControlClient): void {
     // Of parents we tell when they can be managed, and when not any more.
-    if (action === 'registered' || action === 'unregistered' || mdev === undefined) return
-    this.#tell({ action, parent: host.parent.name, uuid: mdev.uuid, mdev, types })
+    if (action === 'registered' || action === 'unregistered') return
+    if (action === 'changed') {
+      const { parent, pid } = host
+      this.#tell({ action: 'change', parent: parent.name, view: { ...parent, pid } })
+    } else if (mdev !== undefined) {
+      this.#tell({ action, parent: host.parent.name, uuid: mdev.uuid, mdev, types })
+    }
   }
 
   /** One that throws is logged and stops nothing. */

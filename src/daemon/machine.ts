@@ -104,6 +104,11 @@ export class Machine extends EventEmitter<MachineEvents> implements ControlPlane
     return this.#bearer(uuid).changeAttributes(parseUuid(uuid), attributes)
   }
 
+  async changeParent(parent: string, attributes: AttributeTexts): Promise<ParentView> {
+    const host = this.#host(parent)
+    return { ...(await host.changeParent(attributes)), pid: host.pid }
+  }
+
   /** Where, as what, and with which settings a UUID is to be started. */
   #wanted(
     uuid: string,

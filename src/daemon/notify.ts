@@ -52,11 +52,11 @@ function countOf(text: string | undefined): number {
 /** Tells the service manager how it stands. */
 export class Notifier {
   readonly #manager: ServiceManager
-  readonly #clock: Clock
+  readonly #clock: Pick<Clock, 'every'>
   readonly #log: Logger
   #stopWatchdog = (): void => {}
 
-  constructor(manager: ServiceManager, clock: Clock, log: Logger) {
+  constructor(manager: ServiceManager, clock: Pick<Clock, 'every'>, log: Logger) {
     this.#manager = manager
     this.#clock = clock
     this.#log = log

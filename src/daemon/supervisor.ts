@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { hostLog } from '../host/paths.ts'
 import { BackOff, type BackOffOptions } from '../lib/back-off.ts'
 import type { Logger } from '../lib/log.ts'
+import type { AttributeTexts } from '../mdev/attribute.ts'
 import type { Hosts } from './hosts.ts'
 
 const PROGRAM = fileURLToPath(new URL('../../../bin/mdevkit.js', import.meta.url))
@@ -20,6 +21,8 @@ export interface SupervisorOptions {
   readonly parent: string
   /** A shipped driver's name, or a module's path. */
   readonly driver: string
+  /** Of the parent itself. */
+  readonly settings?: AttributeTexts
   /** The run-time root. */
   readonly root: string
   /** Where hosts turn up. */
@@ -93,11 +96,12 @@ export class Supervisor {
   }
 
   #spawn(): void {
-    const { parent, driver, root, startMs = START_MS } = this.#options
+    const { parent, driver, settings = [], root, startMs = START_MS } = this.#options
+    const set = settings.map(([name, text]) => `--set=${name}=${text}`)
     this.#now = { state: 'starting' }
     const stderr = openSync(hostLog(root, parent), 'w', 0o600)
     try {
-      const child = spawn(process.execPath, [PROGRAM, 'host', driver, '--name', parent], {
+      const child = spawn(process.execPath, [PROGRAM, 'host', driver, '--name', parent, ...set], {
         // A session of its own, and no pipe to us: our end, and Ctrl-C, must not reach the devices of guests.
         detached: true,
         env: { ...process.env, MDEVKIT_ROOT: root },

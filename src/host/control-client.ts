@@ -95,6 +95,12 @@ export class ControlClient extends EventEmitter<ControlClientEvents> {
     return this.#request('changeAttributes', { uuid, attributes })
   }
 
+  /** Changes settings of the parent itself. @throws as Parent.changeAttributes */
+  async changeParent(attributes: AttributeTexts): Promise<ParentSnapshot> {
+    const now = await this.#request('changeParent', { attributes })
+    return { ...this.parent, ...now }
+  }
+
   /** Ends the host, once its mdevs are removed: by force at once, else as their clients let go. */
   async unregister({ force = false } = {}): Promise<void> {
     try {
@@ -111,8 +117,8 @@ export class ControlClient extends EventEmitter<ControlClientEvents> {
   }
 
   /** Events come in order, and none before the answer to hello. */
-  #note({ action, mdev, state, types }: ControlEvent): void {
-    if (this.#parent !== undefined) this.#parent = { ...this.#parent, state, types }
+  #note({ action, mdev, ...now }: ControlEvent): void {
+    if (this.#parent !== undefined) this.#parent = { ...this.#parent, ...now }
     if (mdev === undefined) return
     if (action === 'remove') this.#mdevs.delete(mdev.uuid)
     else this.#mdevs.set(mdev.uuid, mdev)

@@ -18,8 +18,7 @@ import {
 import { type ErrnoCode, ErrnoError, errnoCode, errnoOf } from '../lib/errno.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
 import type { MdevEvents } from '../mdev/events.ts'
-import type { ParentState } from '../mdev/parent.ts'
-import type { MdevSnapshot, ParentSnapshot, TypeSnapshot } from '../mdev/state.ts'
+import type { MdevSnapshot, ParentNow, ParentSnapshot } from '../mdev/state.ts'
 
 /** Of this protocol. A host answers whoever knows its number; keys that one side does not know are ignored. */
 export const CONTROL_VERSION = 1
@@ -35,6 +34,7 @@ export const CONTROL_METHODS = {
   create: Type.Object({ type: Type.String(), uuid: Type.String(), attributes: Attributes }),
   remove: Type.Object({ uuid: Type.String(), force: Type.Boolean(), wait: Type.Boolean() }),
   changeAttributes: Type.Object({ uuid: Type.String(), attributes: Attributes }),
+  changeParent: Type.Object({ attributes: Attributes }),
   /** Ends the host, once its mdevs have been removed. */
   unregister: Type.Object({ force: Type.Boolean() }),
 }
@@ -48,18 +48,16 @@ export interface ControlResults {
   create: MdevSnapshot
   remove: null
   changeAttributes: MdevSnapshot
+  changeParent: ParentNow
   unregister: null
 }
 
-/** What has happened, told to everyone connected, and what it has changed. */
-export interface ControlEvent {
+/** What has happened, told to everyone connected, and what it has changed: its parent as it is now. */
+export interface ControlEvent extends ParentNow {
   /** As in {@link MdevEvents}. */
   readonly action: keyof MdevEvents
   /** Where it is about one; what it was, when it has been removed. */
   readonly mdev?: MdevSnapshot
-  readonly state: ParentState
-  /** With what is available of them now. */
-  readonly types: readonly TypeSnapshot[]
 }
 
 export const CONTROL_EVENT = 'event'

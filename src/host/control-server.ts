@@ -11,8 +11,8 @@ import {
   type MdevSnapshot,
   type ParentSnapshot,
   snapshotOfMdev,
+  snapshotOfNow,
   snapshotOfParent,
-  snapshotOfTypes,
 } from '../mdev/state.ts'
 import { isAnswered, listenUnix } from '../os/unix-socket.ts'
 import {
@@ -31,6 +31,7 @@ const CREATE_TIMEOUT_MS = 30_000
 const TOLD = [
   'registered',
   'unregistered',
+  'changed',
   'add',
   'bind',
   'unbind',
@@ -109,6 +110,10 @@ export class ControlServer {
       await mdev.changeAttributes(attributes)
       return this.#show(mdev)
     })
+    answer(connection, 'changeParent', async ({ attributes }) => {
+      await host.parent.changeAttributes(attributes)
+      return snapshotOfNow(host.parent)
+    })
     answer(connection, 'unregister', async ({ force }) => {
       await host.parent.unregister({ force })
       setImmediate(() => void this.#endAfterAnswer(connection))
@@ -153,8 +158,7 @@ export class ControlServer {
     const event: ControlEvent = {
       action,
       ...(mdev === undefined ? {} : { mdev: this.#show(mdev) }),
-      state: parent.state,
-      types: snapshotOfTypes(parent),
+      ...snapshotOfNow(parent),
     }
     for (const connection of this.#listeners.values()) {
       connection.sendNotification(CONTROL_EVENT, event).catch(() => {}) // it has gone

@@ -3,6 +3,7 @@ import { ClientAccounts } from '../iommu/client-accounts.ts'
 import { fixedLimit, LockAccount } from '../iommu/lock-account.ts'
 import { describeError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
+import { Unwind } from '../lib/unwind.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
 import type { Driver } from '../mdev/driver.ts'
 import { createEvents, type Events } from '../mdev/events.ts'
@@ -28,6 +29,8 @@ export interface HostOptions {
   readonly root?: string
   /** The parent's name; the driver's unless given. Where another host has it, a number is added. */
   readonly name?: string
+  /** What is wanted of the parent's settings. */
+  readonly settings?: AttributeTexts
   /** Whether to measure how long each access takes. */
   readonly measure?: boolean
   /** Most bytes of guest memory that all mdevs may keep locked; what a client's RLIMIT_MEMLOCK says goes for it besides. */
@@ -44,8 +47,13 @@ export class Host {
   readonly #name: Claim<string>
   readonly #servers = new Map<string, Server>()
   readonly #times = new Map<string, AccessTimes>()
+  #closed: Promise<void> = Promise.resolve()
 
-  /** @throws what makes the run-time root unusable */
+  /**
+   * Where the driver opens something first, {@link register} waits for it.
+   *
+   * @throws what makes the run-time root unusable · as Parent's constructor
+   */
   constructor(options: HostOptions) {
     const { driver, log, measure = false, lockLimit = Infinity, mapUnsealed = false } = options
     const root = options.root ?? runtimeRoot()
@@ -58,9 +66,12 @@ export class Host {
       clients: clientAccounts,
       parent: new LockAccount(`parent ${this.#name.value}`, fixedLimit('lock limit', lockLimit)),
     }
+    using undo = new Unwind()
+    undo.defer(() => this.#name.release())
     this.parent = new Parent({
       name: this.#name.value,
       driver,
+      settings: options.settings ?? [],
       claims,
       events: this.events,
       log,
@@ -89,6 +100,23 @@ export class Host {
         },
       },
     })
+    undo.keep()
+  }
+
+  /**
+   * A host whose parent is registered.
+   *
+   * @throws as the constructor · what the driver's `open` is rejected with · ETIMEDOUT it takes too long
+   */
+  static async register(options: HostOptions): Promise<Host> {
+    const host = new Host(options)
+    try {
+      await host.parent.registered
+      return host
+    } catch (error) {
+      host.close()
+      throw error
+    }
   }
 
   /**
@@ -114,11 +142,20 @@ export class Host {
     return { server: this.#servers.get(mdev.uuid)?.stats, times: this.#times.get(mdev.uuid) }
   }
 
-  /** Removes all mdevs, from their clients too, and gives the parent's name back, at once. Idempotent. */
+  /**
+   * Removes all mdevs, from their clients too, and gives the parent's name back, at once. Idempotent.
+   *
+   * A driver may take time to close what it has opened: {@link closed} resolves when it has.
+   */
   close(log?: Logger): void {
-    this.parent
+    this.#closed = this.parent
       .unregister({ force: true })
       .catch((error: unknown) => log?.error(`closing: ${describeError(error)}`))
     this.#name.release()
+  }
+
+  /** Resolves when the driver has let go of everything, once {@link close} was called. It takes 10 s at most. */
+  get closed(): Promise<void> {
+    return this.#closed
   }
 }

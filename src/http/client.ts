@@ -73,6 +73,10 @@ export class ApiClient implements ControlPlane {
     return this.#ask('PATCH', path`/v1/mdevs/${uuid}`, { attributes })
   }
 
+  async changeParent(parent: string, attributes: AttributeTexts): Promise<ParentView> {
+    return this.#ask('PATCH', path`/v1/parents/${parent}`, { attributes })
+  }
+
   /**
    * Everything there is, and then everything that happens, until `signal` is aborted; that ends it, and is no error.
    *

@@ -11,7 +11,8 @@ import type { MdevSnapshot, TypeSnapshot } from '../mdev/state.ts'
 /**
  * One thing that has happened.
  *
- * - Of a parent, `change` with MDEV_STATE as in the kernel: it has come, or its host has gone and all its mdevs before it.
+ * - Of a parent, `change`, with MDEV_STATE as in the kernel: it has come, or its host has gone and all its mdevs before it.
+ *   Without it, settings of its own have changed.
  * - Of an mdev, `add`, `bind`, `unbind`, `remove` and, of its settings, `change`, as in the kernel; `attach` and `detach` of
  *   its client.
  * - Of a definition, `define` (a changed one too) and `undefine`, whoever did it.
@@ -21,8 +22,8 @@ export type MachineEvent = ParentEvent | MdevEvent | DefineEvent | UndefineEvent
 export interface ParentEvent {
   readonly action: 'change'
   readonly parent: string
-  readonly MDEV_STATE: 'registered' | 'unregistered'
-  /** Of one that has come. */
+  readonly MDEV_STATE?: 'registered' | 'unregistered'
+  /** As it is now, unless it has gone. */
   readonly view?: ParentView
 }
 

@@ -16,6 +16,11 @@ export const Attributes = Type.Unsafe<AttributeTexts>(
   }),
 )
 
+const Shown = Type.Record(Type.String(), Type.String())
+const Values = Type.Record(Type.String(), Type.String(), {
+  description: 'How all settings read, those included that have their defaults.',
+})
+
 export const Definition = Type.Object(
   {
     type: Type.String({ description: 'As in sysfs: `mtty-2`.' }),
@@ -52,7 +57,8 @@ export const Mdev = Type.Object({
   ]),
   group: Type.Integer(),
   attributes: Attributes,
-  status: Type.Record(Type.String(), Type.String()),
+  values: Values,
+  status: Shown,
   client: Type.Optional(Type.String({ description: 'Who has it open.' })),
   socket: Type.Optional(Type.String({ description: 'Where clients connect: vfio-user.' })),
 })
@@ -77,12 +83,15 @@ export const MdevType = Type.Object({
   description: Type.Optional(Type.String()),
   deviceApi: Type.String(),
   availableInstances: Type.Integer(),
+  status: Shown,
 })
 
 const Attribute = Type.Object({
   name: Type.String(),
   description: Type.String(),
-  default: Type.Unknown(),
+  default: Type.Optional(
+    Type.String({ description: 'How it reads where nobody has said; without it somebody has to.' }),
+  ),
   change: Type.Union([
     Type.Literal('live'),
     Type.Literal('next-start'),
@@ -96,12 +105,17 @@ export const Parent = Type.Object({
   name: Type.String(),
   driver: Type.String(),
   state: Type.Union([
+    Type.Literal('registering'),
     Type.Literal('registered'),
     Type.Literal('unregistering'),
     Type.Literal('unregistered'),
   ]),
   types: Type.Array(MdevType),
-  attributes: Type.Array(Attribute),
+  settings: Attributes,
+  values: Values,
+  status: Shown,
+  parentAttributes: Type.Array(Attribute, { description: 'Settings of the parent itself.' }),
+  attributes: Type.Array(Attribute, { description: 'Settings of its mdevs.' }),
   mdevs: Type.Array(Mdev),
   pid: Type.Integer({ description: 'Of its host.' }),
 })

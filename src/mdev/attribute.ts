@@ -1,4 +1,4 @@
-/** Settings of an mdev that its creator may choose: each has a type, a default and a check. */
+/** Settings of a parent or of an mdev that its creator may choose: each has a type, a default and a check. */
 import { ErrnoError } from '../lib/errno.ts'
 
 /**
@@ -10,7 +10,8 @@ export type AttributeChange = 'live' | 'next-start' | 're-creation'
 /** One setting. */
 export interface Attribute<V> {
   readonly description: string
-  readonly default: V
+  /** What it is where nobody says; undefined: somebody has to. */
+  readonly default: V | undefined
   readonly change: AttributeChange
   /** What may be written, for messages: `pty|socket|loopback`. */
   readonly accepts: string
@@ -18,6 +19,8 @@ export interface Attribute<V> {
   readonly schema: AttributeSchema
   /** @throws EINVAL, saying what would be right */
   parse(text: string): V
+  /** How a value reads: what {@link parse} takes. */
+  show(value: V): string
 }
 
 /** What may be written, as JSON Schema has it; values themselves are always texts. */
@@ -37,12 +40,15 @@ export type ValuesOf<A extends Attributes> = {
 /** Settings as written: name and text, in the order in which they apply. A name may come again; the last one holds. */
 export type AttributeTexts = readonly (readonly [name: string, text: string])[]
 
-interface Common<V> {
-  readonly default: V
+type Common<V> = {
   readonly description: string
   /** 'next-start' unless given. */
   readonly change?: AttributeChange
-}
+} & (
+  | { readonly default: V }
+  /** There is no default: it has to be said. */
+  | { readonly required: true }
+)
 
 /** One of a few words. */
 export function choice<const V extends string>(
@@ -76,12 +82,13 @@ const NO = new Set(['0', 'n', 'no', 'off', 'false'])
 
 /** A switch: `1` or `0`, or in words, in any case, as the kernel's kstrtobool takes them. */
 export function flag(common: Common<boolean>): Attribute<boolean> {
-  return attribute(common, '0|1', { type: 'boolean' }, (text) => {
+  const parse = (text: string): boolean => {
     const word = text.toLowerCase()
     if (YES.has(word)) return true
     if (NO.has(word)) return false
     throw refusal(text, '0|1')
-  })
+  }
+  return attribute(common, '0|1', { type: 'boolean' }, parse, (value) => (value ? '1' : '0'))
 }
 
 /** Any text. */
@@ -90,12 +97,15 @@ export function text(common: Common<string>): Attribute<string> {
 }
 
 function attribute<V>(
-  { default: fallback, description, change = 'next-start' }: Common<V>,
+  common: Common<V>,
   accepts: string,
   schema: AttributeSchema,
   parse: (text: string) => V,
+  show: (value: V) => string = String,
 ): Attribute<V> {
-  return { description, default: fallback, change, accepts, schema, parse }
+  const { description, change = 'next-start' } = common
+  const fallback = 'default' in common ? common.default : undefined
+  return { description, default: fallback, change, accepts, schema, parse, show }
 }
 
 function refusal(text: string, accepts: string): ErrnoError {
@@ -106,14 +116,14 @@ function refusal(text: string, accepts: string): ErrnoError {
  * The values of `attributes` after `texts`, which apply in their order; what is not among them stays as it was.
  *
  * @param before the values so far; the defaults unless given
- * @throws ENOENT an unknown name · EINVAL a bad value
+ * @throws ENOENT an unknown name · EINVAL a bad value, or none where one is required
  */
 export function parseAttributes<A extends Attributes>(
   attributes: A,
   texts: AttributeTexts,
-  before: ValuesOf<A> = defaultsOf(attributes),
+  before?: ValuesOf<A>,
 ): ValuesOf<A> {
-  const values = new Map<string, unknown>(Object.entries(before))
+  const values = new Map<string, unknown>(Object.entries(before ?? defaultsOf(attributes)))
   for (const [name, value] of texts) {
     const attribute = Object.hasOwn(attributes, name) ? attributes[name] : undefined
     if (attribute === undefined) {
@@ -129,10 +139,42 @@ export function parseAttributes<A extends Attributes>(
       throw error
     }
   }
+  for (const [name, { accepts }] of Object.entries(attributes)) {
+    if (values.get(name) === undefined)
+      throw new ErrnoError('EINVAL', `attribute ${name}: required, and not given: ${accepts}`)
+  }
   return Object.fromEntries(values) as ValuesOf<A>
 }
 
-function defaultsOf<A extends Attributes>(attributes: A): ValuesOf<A> {
+function defaultsOf(attributes: Attributes): Readonly<Record<string, unknown>> {
   const defaults = Object.entries(attributes).map(([name, attribute]) => [name, attribute.default])
-  return Object.fromEntries(defaults) as ValuesOf<A>
+  return Object.fromEntries(defaults) as Readonly<Record<string, unknown>>
+}
+
+/** How the values of `attributes` read, each as it may be written. */
+export function showAttributes<A extends Attributes>(
+  attributes: A,
+  values: ValuesOf<A>,
+): Readonly<Record<string, string>> {
+  const texts = Object.entries(attributes).map(([name, attribute]) => [
+    name,
+    attribute.show(values[name]),
+  ])
+  return Object.fromEntries(texts) as Readonly<Record<string, string>>
+}
+
+/** The texts of settings after `texts` were written over those of `before`. */
+export function mergeTexts(before: AttributeTexts, texts: AttributeTexts): AttributeTexts {
+  const names = new Set(texts.map(([name]) => name))
+  return [...before.filter(([name]) => !names.has(name)), ...texts]
+}
+
+/** @param others when those change that are not 'live' @throws EOPNOTSUPP one of `texts` is not for changing on the fly */
+export function mustBeLive(attributes: Attributes, texts: AttributeTexts, others: string): void {
+  for (const [name] of texts) {
+    const change = attributes[name]?.change
+    if (change === 'live') continue
+    const when = change === 're-creation' ? 'in one made anew' : others
+    throw new ErrnoError('EOPNOTSUPP', `attribute ${name}: takes effect only ${when}`)
+  }
 }

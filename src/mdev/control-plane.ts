@@ -80,4 +80,6 @@ export interface ControlPlane {
   stop(uuid: string, options?: { readonly force?: boolean; readonly wait?: boolean }): Promise<void>
   /** Changes settings of an active mdev. @throws ENOENT it is not active · as MdevDevice.changeAttributes */
   change(uuid: string, attributes: AttributeTexts): Promise<MdevSnapshot>
+  /** Changes settings of a parent itself. @throws ENOENT no host runs it · as Parent.changeAttributes */
+  changeParent(parent: string, attributes: AttributeTexts): Promise<ParentView>
 }

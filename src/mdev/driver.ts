@@ -65,12 +65,40 @@ export interface DeviceOps<A extends Attributes = Attributes> {
   readonly state?: DeviceState
 }
 
-/** A kind of device. Write one with {@link defineDriver}. */
-export interface Driver<T extends TypeInfo = TypeInfo, A extends Attributes = Attributes> {
+/** The parent, as its driver sees it. */
+export interface ParentHandle<S extends Attributes = Attributes> {
+  readonly name: string
+  /** The parent's settings as they are now: a new object after each change. */
+  readonly attributes: ValuesOf<S>
+  readonly log: Logger
+}
+
+/**
+ * A kind of device. Write one with {@link defineDriver}.
+ *
+ * `T` are its types, `A` the settings of an mdev, `S` those of the parent, and `P` what {@link Driver.open} makes for all
+ * mdevs of a parent to share. They are inferred, `P` from an `open` that stands before what uses it.
+ */
+export interface Driver<
+  T extends TypeInfo = TypeInfo,
+  A extends Attributes = Attributes,
+  S extends Attributes = Attributes,
+  P = unknown,
+> {
   /** Types appear as `<name>-<id>`. */
   readonly name: string
   readonly types: Readonly<Record<string, T>>
+  /** Settings of an mdev, given where it is created or defined. */
   readonly attributes?: A
+  /** Settings of the parent itself, given where it is registered. */
+  readonly parentAttributes?: S
+  /**
+   * Opens what the mdevs of the parent share, once, before there are any. What it throws refuses the registration; so does
+   * a promise of it that takes longer than 20 s.
+   */
+  open?(parent: ParentHandle<S>): P | Promise<P>
+  /** The parent is unregistered and its mdevs are gone: lets go of what `open` took. */
+  close?(shared: P): void | Promise<void>
   /**
    * Most mdevs of a parent, of whatever types; creating one more is EUSERS, as where the kernel's core counts. Instead of
    * `available`; with neither there is no limit.
@@ -80,17 +108,24 @@ export interface Driver<T extends TypeInfo = TypeInfo, A extends Attributes = At
    * How many more mdevs of `type` fit beside `mdevs`, the ones that exist under the parent: a function of the driver's
    * own, or a ready-made policy (`perType`, `sharedBudget`, `homogeneous`). Creating at 0 is ENOSPC.
    */
-  available?(type: T, mdevs: readonly Pick<Mdev<T, A>, 'type' | 'uuid'>[]): number
+  available?(type: T, mdevs: readonly Pick<Mdev<T, A>, 'type' | 'uuid'>[], shared: P): number
   /**
    * Builds a device. What it throws refuses the creation; what was built by us is freed.
    *
    * It may be asynchronous where it has to open something first.
    */
-  probe(mdev: Mdev<T, A>): DeviceOps<A> | Promise<DeviceOps<A>>
+  probe(mdev: Mdev<T, A>, shared: P): DeviceOps<A> | Promise<DeviceOps<A>>
+  /** What the parent shows of itself besides its settings, such as the room that is left; read when asked for. */
+  parentStatus?(shared: P): Readonly<Record<string, string>>
+  /** What a type shows besides name, description, device_api and available_instances; read when asked for. */
+  typeStatus?(type: T, shared: P): Readonly<Record<string, string>>
+  /**
+   * Settings of the parent are to change, all of them or none: those whose change is 'live'. Throwing refuses.
+   *
+   * @param next what `parent.attributes` will be once this has returned, or what it returns has resolved
+   */
+  changeParentAttributes?(next: ValuesOf<S>, shared: P): void | Promise<void>
 }
-
-/** A driver whose own types are not known here. */
-export type AnyDriver = Driver<never, never> | Driver
 
 const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/
 
@@ -102,7 +137,9 @@ const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/
 export function defineDriver<
   T extends TypeInfo,
   const A extends Attributes = Record<string, never>,
->(driver: Driver<T, A>): Driver<T, A> {
+  const S extends Attributes = Record<string, never>,
+  P = void,
+>(driver: Driver<T, A, S, P>): Driver<T, A, S, P> {
   checkDriver(driver)
   return driver
 }

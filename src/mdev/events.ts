@@ -6,6 +6,7 @@ import type { Parent } from './parent.ts'
 
 /**
  * - `registered`, `unregistered`: a parent came or went (the kernel's `change` with MDEV_STATE).
+ * - `changed`: settings of a parent have changed.
  * - `add`, `bind`, `unbind`, `remove`: the life of an mdev. A creation that fails in `probe` is an `add` and a `remove`.
  * - `change`: settings of an mdev have changed.
  * - `attach`, `detach`: a client opened or closed an mdev.
@@ -13,6 +14,7 @@ import type { Parent } from './parent.ts'
 export interface MdevEvents {
   registered: [parent: Parent]
   unregistered: [parent: Parent]
+  changed: [parent: Parent]
   add: [mdev: MdevDevice]
   bind: [mdev: MdevDevice]
   unbind: [mdev: MdevDevice]

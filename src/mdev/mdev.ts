@@ -7,8 +7,16 @@ import { SharedMemories, type SharedMemory } from '../device/shared-memory.ts'
 import type { Clock } from '../lib/clock.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
-import { type Attributes, type AttributeTexts, parseAttributes } from './attribute.ts'
-import type { DeviceOps, Driver, Mdev, TypeInfo } from './driver.ts'
+import {
+  type Attributes,
+  type AttributeTexts,
+  mergeTexts,
+  mustBeLive,
+  parseAttributes,
+  showAttributes,
+} from './attribute.ts'
+import type { DeviceOps, Mdev, TypeInfo } from './driver.ts'
+import type { DriverSide } from './driver-side.ts'
 import { announce, type Events } from './events.ts'
 import type { Group, GroupUser } from './group.ts'
 
@@ -119,6 +127,11 @@ export class MdevDevice {
     return this.#texts
   }
 
+  /** How all settings read. */
+  get values(): Readonly<Record<string, string>> {
+    return showAttributes(this.#attributes, this.#values)
+  }
+
   /**
    * Changes settings while the mdev is there: all of them, or none.
    *
@@ -128,26 +141,18 @@ export class MdevDevice {
   async changeAttributes(texts: AttributeTexts): Promise<void> {
     if (this.#state !== 'active') throw this.#between()
     const next = parseAttributes(this.#attributes, texts, this.#values)
-    for (const [name] of texts) this.#mustBeLive(name)
+    mustBeLive(this.#attributes, texts, 'when the mdev is next started')
     if (this.#changing) throw new ErrnoError('EBUSY', `mdev ${this.uuid}: attributes are changing`)
     this.#changing = true
     try {
       await this.#ops?.changeAttributes?.(next)
       if (this.#state !== 'active') throw this.#between() // it has been removed meanwhile
       this.#values = next
-      const names = new Set(texts.map(([name]) => name))
-      this.#texts = [...this.#texts.filter(([name]) => !names.has(name)), ...texts]
+      this.#texts = mergeTexts(this.#texts, texts)
     } finally {
       this.#changing = false
     }
     announce(this.#events, this.log, 'change', this)
-  }
-
-  #mustBeLive(name: string): void {
-    const change = this.#attributes[name]?.change
-    if (change === 'live') return
-    const when = change === 're-creation' ? 'in an mdev made anew' : 'when the mdev is next started'
-    throw new ErrnoError('EOPNOTSUPP', `attribute ${name}: takes effect only ${when}`)
   }
 
   /** What the driver shows of this mdev. A driver that throws shows nothing. */
@@ -165,7 +170,7 @@ export class MdevDevice {
    *
    * @throws what `probe` throws; EINVAL when it built no PCI function
    */
-  async probe(driver: Driver): Promise<void> {
+  async probe(driver: Pick<DriverSide, 'name' | 'probe'>): Promise<void> {
     const ops = await driver.probe(this.handle)
     if (this.#pci === undefined || typeof ops?.reset !== 'function') {
       this.#quietly("driver's remove", () => ops?.remove?.())

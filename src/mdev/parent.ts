@@ -7,6 +7,7 @@ import { parseUuid } from '../lib/uuid.ts'
 import { type AttributeTexts, parseAttributes } from './attribute.ts'
 import type { Claims } from './claims.ts'
 import type { Driver, TypeInfo } from './driver.ts'
+import { DriverSide } from './driver-side.ts'
 import { announce, type Events } from './events.ts'
 import { Group } from './group.ts'
 import { MdevDevice } from './mdev.ts'
@@ -29,6 +30,8 @@ export interface ParentOptions {
   readonly events: Events
   readonly log: Logger
   readonly bus: BusDriver
+  /** What is wanted of its settings. */
+  readonly settings?: AttributeTexts
   /** The machine's unless given. */
   readonly clock?: Clock
 }
@@ -42,10 +45,9 @@ export interface OfferedType {
   readonly availableInstances: number
   /** As in sysfs. */
   readonly deviceApi: 'vfio-pci'
+  /** What the driver shows of it. */
+  readonly status: Readonly<Record<string, string>>
 }
-
-/** What sysfs shows where a driver sets no limit: the largest unsigned int. */
-const UNLIMITED = 2 ** 32 - 1
 
 export interface RemoveOptions {
   /** Takes it away from a client that uses it. */
@@ -61,21 +63,52 @@ interface Borne {
   readonly gone: Promise<void>
 }
 
-export type ParentState = 'registered' | 'unregistering' | 'unregistered'
+/** `registering`: its driver is opening what its mdevs will share. */
+export type ParentState = 'registering' | 'registered' | 'unregistering' | 'unregistered'
 
 export class Parent {
   readonly name: string
   readonly driver: Driver
+  /**
+   * Resolves when mdevs can be created. Where the driver opens nothing, or not by a promise, they can be at once.
+   *
+   * It is rejected with what refuses the registration.
+   */
+  readonly registered: Promise<void>
   readonly #options: ParentOptions
+  readonly #side: DriverSide
   readonly #mdevs = new Map<string, Borne>()
-  #state: ParentState = 'registered'
+  #state: ParentState = 'registering'
   #unregistration: Promise<void> | undefined
 
+  /** @throws ENOENT, EINVAL a setting that is not known, has a bad value, or is missing · what the driver's `open` throws */
   constructor(options: ParentOptions) {
-    this.name = options.name
-    this.driver = options.driver
+    const { name, driver, log, settings: texts = [], clock = systemClock } = options
+    this.name = name
+    this.driver = driver
     this.#options = options
-    announce(options.events, options.log, 'registered', this)
+    this.#side = new DriverSide({ name, driver, texts, log, clock })
+    const opening = this.#side.open()
+    if (opening === undefined) {
+      this.#opened()
+      this.registered = Promise.resolve()
+    } else {
+      this.registered = opening.then(
+        () => this.#opened(),
+        (error: unknown) => {
+          this.#state = 'unregistered'
+          throw error
+        },
+      )
+      this.registered.catch(() => {}) // for whoever asks
+    }
+  }
+
+  /** @throws ENODEV it is being unregistered already */
+  #opened(): void {
+    if (this.#state !== 'registering') throw this.#notRegistered()
+    this.#state = 'registered'
+    announce(this.#options.events, this.#options.log, 'registered', this)
   }
 
   get state(): ParentState {
@@ -92,7 +125,35 @@ export class Parent {
       info,
       availableInstances: this.#available(info),
       deviceApi: 'vfio-pci',
+      status: this.#side.typeStatus(info),
     }))
+  }
+
+  /** Its settings that were written, in their order; the others have their defaults. */
+  get texts(): AttributeTexts {
+    return this.#side.texts
+  }
+
+  /** How all of its settings read. */
+  get values(): Readonly<Record<string, string>> {
+    return this.#side.values
+  }
+
+  /** What its driver shows of it. */
+  status(): Readonly<Record<string, string>> {
+    return this.#side.status()
+  }
+
+  /**
+   * Changes settings of the parent: all of them, or none.
+   *
+   * @throws ENOENT no such setting · EINVAL a bad value · EOPNOTSUPP one takes effect only when the parent is next registered ·
+   *         ENODEV it is not registered · EBUSY another change is under way · what the driver says
+   */
+  async changeAttributes(texts: AttributeTexts): Promise<void> {
+    this.#mustBeRegistered()
+    await this.#side.change(texts)
+    announce(this.#options.events, this.#options.log, 'changed', this)
   }
 
   /** @throws ENOENT no such mdev here */
@@ -140,7 +201,7 @@ export class Parent {
       })
       announce(events, log, 'add', mdev)
       undo.defer(() => mdev.finishRemoval())
-      await mdev.probe(this.driver)
+      await mdev.probe(this.#side)
       this.#mustBeRegistered() // probe may have taken its time
       const exposure = bus.expose(mdev)
       undo.defer(() => exposure.close())
@@ -210,7 +271,7 @@ export class Parent {
    * end, and with `force` hastens it.
    *
    * @param options `force` takes mdevs from their clients; else each client in turn is asked, and waited for. With it, all is
-   *                done when this returns, but for what a `probe` is still building
+   *                done when this returns, but for what a `probe` is still building, and a driver's `close` that takes time
    * @throws the first error of a removal, after all of them
    */
   unregister({ force = false }: { readonly force?: boolean } = {}): Promise<void> {
@@ -220,7 +281,9 @@ export class Parent {
   }
 
   async #unregister(force: boolean): Promise<void> {
+    const before = this.#state
     this.#state = 'unregistering'
+    if (before === 'registering') await this.registered.catch(() => {}) // it opens for so long at most
     const failures: unknown[] = []
     for (const borne of this.#mdevs.values()) {
       try {
@@ -230,8 +293,11 @@ export class Parent {
         failures.push(error)
       }
     }
+    const closing = this.#side.close()
+    if (closing !== undefined) await closing
     this.#state = 'unregistered'
-    announce(this.#options.events, this.#options.log, 'unregistered', this)
+    if (before === 'registered')
+      announce(this.#options.events, this.#options.log, 'unregistered', this)
     if (failures.length > 0) throw failures[0]
   }
 
@@ -255,9 +321,11 @@ export class Parent {
 
   /** @throws ENODEV */
   #mustBeRegistered(): void {
-    if (this.#state !== 'registered') {
-      throw new ErrnoError('ENODEV', `parent ${this.name}: ${this.#state}`)
-    }
+    if (this.#state !== 'registered') throw this.#notRegistered()
+  }
+
+  #notRegistered(): ErrnoError {
+    return new ErrnoError('ENODEV', `parent ${this.name}: ${this.#state}`)
   }
 
   #borne(uuid: string): Borne {
@@ -278,18 +346,10 @@ export class Parent {
     return type
   }
 
-  /** @throws nothing: a driver that cannot count has no instance left */
   #available(type: TypeInfo): number {
-    const { maxInstances } = this.driver
-    if (maxInstances !== undefined) return Math.max(0, maxInstances - this.#mdevs.size)
-    if (this.driver.available === undefined) return UNLIMITED
-    try {
-      const handles = this.mdevs.map(({ handle }) => handle)
-      const count = Math.floor(this.driver.available(type, handles)) || 0
-      return Math.min(Math.max(0, count), UNLIMITED)
-    } catch (error) {
-      this.#options.log.error("driver's available", error)
-      return 0
-    }
+    return this.#side.available(
+      type,
+      this.mdevs.map(({ handle }) => handle),
+    )
   }
 }

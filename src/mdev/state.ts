@@ -1,5 +1,11 @@
 /** The model as plain data: what a host tells of its parent, and everyone else passes on. */
-import type { AttributeChange, AttributeSchema, AttributeTexts } from './attribute.ts'
+import type {
+  Attribute,
+  AttributeChange,
+  Attributes,
+  AttributeSchema,
+  AttributeTexts,
+} from './attribute.ts'
 import type { MdevDevice, MdevState } from './mdev.ts'
 import type { Parent, ParentState } from './parent.ts'
 
@@ -11,13 +17,16 @@ export interface TypeSnapshot {
   readonly description?: string
   readonly deviceApi: string
   readonly availableInstances: number
+  /** What the driver shows of it besides. */
+  readonly status: Readonly<Record<string, string>>
 }
 
-/** A setting that mdevs of a parent can have. */
+/** A setting that a parent, or its mdevs, can have. */
 export interface AttributeSnapshot {
   readonly name: string
   readonly description: string
-  readonly default: unknown
+  /** How it reads where nobody has said; without it somebody has to. */
+  readonly default?: string
   readonly change: AttributeChange
   readonly accepts: string
   readonly schema: AttributeSchema
@@ -32,6 +41,8 @@ export interface MdevSnapshot {
   readonly group: number
   /** Settings that were written, in their order. */
   readonly attributes: AttributeTexts
+  /** How all its settings read. */
+  readonly values: Readonly<Record<string, string>>
   /** What the driver shows of it. */
   readonly status: Readonly<Record<string, string>>
   /** Who has it open: `pid 4711 (qemu-system-x86)`. */
@@ -40,11 +51,24 @@ export interface MdevSnapshot {
   readonly socket?: string
 }
 
-export interface ParentSnapshot {
-  readonly name: string
-  readonly driver: string
+/** What of a parent may change while it is there, besides its mdevs. */
+export interface ParentNow {
   readonly state: ParentState
   readonly types: readonly TypeSnapshot[]
+  /** Its own settings that were written, in their order. */
+  readonly settings: AttributeTexts
+  /** How all its own settings read. */
+  readonly values: Readonly<Record<string, string>>
+  /** What the driver shows of it. */
+  readonly status: Readonly<Record<string, string>>
+}
+
+export interface ParentSnapshot extends ParentNow {
+  readonly name: string
+  readonly driver: string
+  /** Settings that it can have itself. */
+  readonly parentAttributes: readonly AttributeSnapshot[]
+  /** Settings that its mdevs can have. */
   readonly attributes: readonly AttributeSnapshot[]
   /** In the order of their creation. */
   readonly mdevs: readonly MdevSnapshot[]
@@ -55,28 +79,46 @@ export function snapshotOfParent(
   parent: Parent,
   socketOf: (mdev: MdevDevice) => string | undefined = () => undefined,
 ): ParentSnapshot {
-  const { name, driver, state } = parent
+  const { name, driver } = parent
   return {
     name,
     driver: driver.name,
-    state,
-    types: snapshotOfTypes(parent),
-    attributes: Object.entries(driver.attributes ?? {}).map(([attribute, declared]) => {
-      const { description, default: fallback, change, accepts, schema } = declared
-      return { name: attribute, description, default: fallback, change, accepts, schema }
-    }),
+    ...snapshotOfNow(parent),
+    parentAttributes: snapshotOfAttributes(driver.parentAttributes),
+    attributes: snapshotOfAttributes(driver.attributes),
     mdevs: parent.mdevs.map((mdev) => snapshotOfMdev(mdev, name, socketOf(mdev))),
   }
 }
 
-export function snapshotOfTypes({ types, driver }: Parent): readonly TypeSnapshot[] {
-  return types.map(({ name, info, deviceApi, availableInstances }) => ({
+export function snapshotOfNow(parent: Parent): ParentNow {
+  return {
+    state: parent.state,
+    types: snapshotOfTypes(parent),
+    settings: parent.texts,
+    values: parent.values,
+    status: parent.status(),
+  }
+}
+
+function snapshotOfTypes({ types, driver }: Parent): readonly TypeSnapshot[] {
+  return types.map(({ name, info, deviceApi, availableInstances, status }) => ({
     name,
     prettyName: info.name ?? name.slice(driver.name.length + 1),
     ...(info.description === undefined ? {} : { description: info.description }),
     deviceApi,
     availableInstances,
+    status,
   }))
+}
+
+function snapshotOfAttributes(declared: Attributes = {}): readonly AttributeSnapshot[] {
+  return Object.entries(declared).map(([name, attribute]) => snapshotOfAttribute(name, attribute))
+}
+
+function snapshotOfAttribute(name: string, attribute: Attribute<unknown>): AttributeSnapshot {
+  const { description, default: value, change, accepts, schema } = attribute
+  const common = { name, description, change, accepts, schema }
+  return value === undefined ? common : { ...common, default: attribute.show(value) }
 }
 
 /** @param parent its parent's name */
@@ -92,6 +134,7 @@ export function snapshotOfMdev(
     state: mdev.state,
     group: mdev.group.number,
     attributes: mdev.texts,
+    values: mdev.values,
     status: mdev.status(),
     ...(mdev.user === undefined ? {} : { client: mdev.user.description }),
     ...(socket === undefined ? {} : { socket }),

@@ -258,6 +258,10 @@ describe('XML', () => {
           pid: 1,
           state: 'registered' as const,
           types: [],
+          settings: [],
+          values: {},
+          status: {},
+          parentAttributes: [],
           attributes: [],
           mdevs: [],
         }

@@ -37,7 +37,7 @@ describe('takeServiceManager()', () => {
 })
 
 /** A clock whose ticks the test makes. */
-class Ticks implements Clock {
+class Ticks implements Pick<Clock, 'every'> {
   readonly running = new Map<() => void, number>()
 
   every(ms: number, action: () => void): () => void {

@@ -18,6 +18,8 @@ const SPEED = choice(['slow', 'fast'], {
 const DRIVER = driverOf({
   types: { 1: { description: 'a thing' }, 2: {} },
   attributes: { speed: SPEED, shape: { ...SPEED, change: 're-creation' } },
+  parentAttributes: { pace: SPEED, kind: { ...SPEED, change: 'next-start' } },
+  changeParentAttributes: () => {},
   maxInstances: 2,
   probe(mdev) {
     if (mdev.type === DRIVER.types['2']) throw new ErrnoError('EIO', 'the card is broken')
@@ -42,6 +44,14 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     [`/v1/parents/${'x'.repeat(300)}`, undefined, 404, 'ENOENT'],
     ['/v1/parents/%2e%2e%2f', undefined, 404, 'ENOENT'],
     ['/v1/parents/%zz', undefined, 400, 'EINVAL'],
+  ],
+  changeParent: [
+    ['/v1/parents/a', { attributes: [['pace', 'fast']] }, 200],
+    ['/v1/parents/a', { attributes: [['pace', 'faster']] }, 400, 'EINVAL'],
+    ['/v1/parents/a', { attributes: [['kind', 'fast']] }, 501, 'EOPNOTSUPP'],
+    ['/v1/parents/a', { attributes: [['colour', 'red']] }, 404, 'ENOENT'],
+    ['/v1/parents/b', { attributes: [['pace', 'fast']] }, 404, 'ENOENT'],
+    ['/v1/parents/a', {}, 400, 'EINVAL'],
   ],
   list: [['/v1/mdevs', undefined, 200]],
   mdev: [

@@ -224,8 +224,20 @@ describe('Parent.types', () => {
   test('offers each type as <driver>-<id>, of vfio-pci, without a limit unless the driver says', () => {
     const types = { 1: { name: 'One' }, big: {} }
     assert.deepEqual(new Bench(driverOf({ types })).parent.types, [
-      { name: 'test-1', info: types[1], availableInstances: 4_294_967_295, deviceApi: 'vfio-pci' },
-      { name: 'test-big', info: {}, availableInstances: 4_294_967_295, deviceApi: 'vfio-pci' },
+      {
+        name: 'test-1',
+        info: types[1],
+        availableInstances: 4_294_967_295,
+        deviceApi: 'vfio-pci',
+        status: {},
+      },
+      {
+        name: 'test-big',
+        info: {},
+        availableInstances: 4_294_967_295,
+        deviceApi: 'vfio-pci',
+        status: {},
+      },
     ])
   })
 

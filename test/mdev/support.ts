@@ -4,6 +4,7 @@ import type { ClientMemory } from '../../src/device/dma.ts'
 import { Container } from '../../src/iommu/container.ts'
 import type { Clock } from '../../src/lib/clock.ts'
 import { createLogger } from '../../src/lib/log.ts'
+import type { AttributeTexts } from '../../src/mdev/attribute.ts'
 import { type Claim, type Claims, LocalClaims } from '../../src/mdev/claims.ts'
 import type { DeviceOps, Driver, Mdev } from '../../src/mdev/driver.ts'
 import { createEvents, type MdevEvents } from '../../src/mdev/events.ts'
@@ -61,6 +62,7 @@ class NotedClaims implements Claims {
 const EVENTS = [
   'registered',
   'unregistered',
+  'changed',
   'add',
   'bind',
   'unbind',
@@ -78,6 +80,7 @@ export interface BenchOptions {
   /** Called when an exposure is closed. */
   readonly onHide?: () => void
   readonly clock?: Clock
+  readonly settings?: AttributeTexts
 }
 
 /** A clock that ticks when it is told to. */
@@ -88,6 +91,25 @@ export class ManualClock implements Clock {
     const key = Symbol('timer')
     this.#actions.set(key, { ms, action })
     return () => void this.#actions.delete(key)
+  }
+
+  readonly #waits = new Set<() => void>()
+
+  after(_ms: number, action: () => void): () => void {
+    this.#waits.add(action)
+    return () => void this.#waits.delete(action)
+  }
+
+  /** How many wait for something that may not come. */
+  get waits(): number {
+    return this.#waits.size
+  }
+
+  /** Lets everyone who waits give up. */
+  expire(): void {
+    const waits = [...this.#waits]
+    this.#waits.clear()
+    for (const action of waits) action()
   }
 
   /** How often each running timer fires, in ms. */
@@ -129,6 +151,7 @@ export class Bench {
         },
       },
       clock: options.clock ?? new ManualClock(),
+      settings: options.settings ?? [],
     })
   }
 

@@ -1,0 +1,193 @@
+/** The driver's side of a parent: opened once, then asked with what it opened. What it does wrong goes no further. */
+import { type Clock, inTime } from '../lib/clock.ts'
+import { ErrnoError } from '../lib/errno.ts'
+import type { Logger } from '../lib/log.ts'
+import {
+  type Attributes,
+  type AttributeTexts,
+  mergeTexts,
+  mustBeLive,
+  parseAttributes,
+  showAttributes,
+} from './attribute.ts'
+import type { DeviceOps, Driver, Mdev, ParentHandle, TypeInfo } from './driver.ts'
+
+/** Less than a host may take to come up: it is to say why it does not. */
+const OPEN_MS = 20_000
+const CLOSE_MS = 10_000
+const CHANGE_MS = 10_000
+
+/** What sysfs shows where a driver sets no limit: the largest unsigned int. */
+const UNLIMITED = 2 ** 32 - 1
+
+export interface DriverSideOptions {
+  /** The parent's name. */
+  readonly name: string
+  readonly driver: Driver
+  /** What is wanted of the parent's settings. */
+  readonly texts: AttributeTexts
+  readonly log: Logger
+  readonly clock: Clock
+}
+
+export class DriverSide {
+  readonly #options: DriverSideOptions
+  readonly #declared: Attributes
+  #texts: AttributeTexts
+  #values: Readonly<Record<string, unknown>>
+  #shared: unknown
+  /** Whether what it shares is there: it is asked for nothing before and after that. */
+  #isOpen = false
+  #changing = false
+
+  /** @throws ENOENT, EINVAL a setting that is not known, has a bad value, or is missing */
+  constructor(options: DriverSideOptions) {
+    this.#options = options
+    this.#declared = options.driver.parentAttributes ?? {}
+    this.#texts = options.texts
+    this.#values = parseAttributes(this.#declared, options.texts)
+  }
+
+  /** Of the driver. */
+  get name(): string {
+    return this.#options.driver.name
+  }
+
+  /** The parent's settings that were written, in their order. */
+  get texts(): AttributeTexts {
+    return this.#texts
+  }
+
+  /** How all of the parent's settings read. */
+  get values(): Readonly<Record<string, string>> {
+    return showAttributes(this.#declared, this.#values)
+  }
+
+  /**
+   * Lets the driver open what its mdevs are to share.
+   *
+   * @returns nothing where that is done, else a promise of it
+   * @throws what `open` throws · ETIMEDOUT; what it opens later is closed
+   */
+  open(): void | Promise<void> {
+    const { driver, clock } = this.#options
+    const opened = driver.open?.(this.#handle())
+    if (!isPromise(opened)) {
+      this.#share(opened)
+      return
+    }
+    let late = false
+    opened.then(
+      (shared) => {
+        if (late) void this.#close(shared)
+      },
+      () => {}, // whoever waits for it hears of it
+    )
+    return inTime(opened, `driver ${driver.name}: open`, OPEN_MS, clock).then(
+      (shared) => this.#share(shared),
+      (error: unknown) => {
+        late = true
+        throw error
+      },
+    )
+  }
+
+  #share(shared: unknown): void {
+    this.#shared = shared
+    this.#isOpen = true
+  }
+
+  /** Lets the driver close what it opened. @returns nothing where that is done, else a promise of it, never rejected */
+  close(): void | Promise<void> {
+    if (!this.#isOpen) return
+    this.#isOpen = false
+    return this.#close(this.#shared)
+  }
+
+  #close(shared: unknown): void | Promise<void> {
+    const { driver, log, clock } = this.#options
+    const failed = (error: unknown) => log.error("driver's close", error)
+    try {
+      const closing = driver.close?.(shared)
+      if (isPromise(closing))
+        return inTime(closing, `driver ${driver.name}: close`, CLOSE_MS, clock).catch(failed)
+    } catch (error) {
+      failed(error)
+    }
+  }
+
+  probe(mdev: Mdev): DeviceOps | Promise<DeviceOps> {
+    return this.#options.driver.probe(mdev, this.#shared)
+  }
+
+  /** @throws nothing: a driver that cannot count has no instance left */
+  available(type: TypeInfo, mdevs: readonly Mdev[]): number {
+    const { maxInstances } = this.#options.driver
+    if (maxInstances !== undefined) return Math.max(0, maxInstances - mdevs.length)
+    const count = this.#asked('available', 0, (driver) => {
+      if (driver.available === undefined) return UNLIMITED
+      return Math.floor(driver.available(type, mdevs, this.#shared))
+    })
+    return Math.min(Math.max(0, count || 0), UNLIMITED)
+  }
+
+  /** What the driver shows of the parent. One that throws shows nothing. */
+  status(): Readonly<Record<string, string>> {
+    return this.#asked('parentStatus', {}, (driver) => driver.parentStatus?.(this.#shared) ?? {})
+  }
+
+  /** What the driver shows of a type. One that throws shows nothing. */
+  typeStatus(type: TypeInfo): Readonly<Record<string, string>> {
+    return this.#asked('typeStatus', {}, (driver) => driver.typeStatus?.(type, this.#shared) ?? {})
+  }
+
+  /**
+   * Changes settings of the parent: all of them, or none.
+   *
+   * @throws ENOENT no such setting · EINVAL a bad value · EOPNOTSUPP one takes effect only when the parent is next registered ·
+   *         EBUSY another change is under way · what the driver says
+   */
+  async change(texts: AttributeTexts): Promise<void> {
+    const { name, driver, clock } = this.#options
+    const next = parseAttributes(this.#declared, texts, this.#values)
+    mustBeLive(this.#declared, texts, 'when the parent is next registered')
+    if (this.#changing) throw new ErrnoError('EBUSY', `parent ${name}: settings are changing`)
+    this.#changing = true
+    try {
+      const changing = driver.changeParentAttributes?.(next, this.#shared)
+      if (isPromise(changing))
+        await inTime(changing, `driver ${driver.name}: changeParentAttributes`, CHANGE_MS, clock)
+      this.#values = next
+      this.#texts = mergeTexts(this.#texts, texts)
+    } finally {
+      this.#changing = false
+    }
+  }
+
+  #handle(): ParentHandle {
+    const { name, log } = this.#options
+    const values = () => this.#values
+    return {
+      name,
+      get attributes() {
+        return values()
+      },
+      log,
+    }
+  }
+
+  /** What the driver answers, or `otherwise` where it throws, which is logged. */
+  #asked<R>(what: string, otherwise: R, ask: (driver: Driver) => R): R {
+    if (!this.#isOpen) return otherwise
+    try {
+      return ask(this.#options.driver)
+    } catch (error) {
+      this.#options.log.error(`driver's ${what}`, error)
+      return otherwise
+    }
+  }
+}
+
+function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof (value as { then?: unknown } | undefined | null)?.then === 'function'
+}
