@@ -1,6 +1,7 @@
 /** All parts of the benchmark, in the order in which they are measured and printed. */
 import { attachBurst } from './attach-burst.ts'
 import { attach } from './attach.ts'
+import { autostart } from './autostart.ts'
 import { devices } from './devices.ts'
 import { dmaCopy } from './dma-copy.ts'
 import { dmaFile } from './dma-file.ts'
@@ -12,6 +13,7 @@ import { doorbell } from './doorbell.ts'
 import { guest } from './guest.ts'
 import { heap } from './heap.ts'
 import { idle } from './idle.ts'
+import { manage } from './manage.ts'
 import type { Part } from './part.ts'
 import { posted } from './posted.ts'
 import { roundTrips } from './round-trips.ts'
@@ -36,4 +38,6 @@ export const PARTS: readonly Part[] = [
   dmaPin,
   dmaMessage,
   dmaFile,
+  autostart,
+  manage,
 ]
