@@ -38,6 +38,15 @@ export type { SharedMemory } from './device/shared-memory.ts'
 export { ByteFifo } from './lib/byte-fifo.ts'
 export { ErrnoError, type ErrnoCode } from './lib/errno.ts'
 export type { Logger } from './lib/log.ts'
+export {
+  alignedBlock,
+  AsyncFile,
+  type AsyncFileOptions,
+  blockOf,
+  type FileDone,
+} from './os/async-file.ts'
+export { readSmallFile, writeFileAtomic } from './os/atomic-file.ts'
+export type { Block } from './os/file-request.ts'
 export type { Peer, PeerEvents } from './os/peer.ts'
 export { listenForPeer } from './os/peer-socket.ts'
 export { openPty } from './os/pty.ts'

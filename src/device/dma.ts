@@ -5,6 +5,7 @@ import type { DmaRange } from '../iommu/map-entry.ts'
 import type { Pin, PinAccess } from '../iommu/pin.ts'
 import type { Segment } from '../iommu/segments.ts'
 import { releaseView } from '../iommu/view.ts'
+import type { AsyncFile, FileDone } from '../os/async-file.ts'
 
 export type { DmaRange }
 
@@ -82,6 +83,19 @@ export interface Dma {
   writeFromFileSync(list: readonly Segment[], fd: number, position: number): number
   /** {@link readToFile}, done on return. @throws EOPNOTSUPP the VM has to be asked for that memory */
   readToFileSync(list: readonly Segment[], fd: number, position: number): number
+
+  /**
+   * Queues moving bytes of a file that `openFile` opened into guest memory in several places; `file.submit()` begins what is
+   * queued, and follows in the same turn: an unmap waits for it. There is no copy where the memory is mapped here. What the client unmaps meanwhile goes when this has ended.
+   *
+   * @param list     stays as it is until `done`; all of it is checked first
+   * @param position in the file, bytes
+   * @param done     called once all has been moved, or with why not; some may have been moved then. Perhaps during `submit`
+   * @throws EINVAL bad length or position · EBADF the file is closed · and of the list; nothing is queued then
+   */
+  queueFromFile(list: readonly Segment[], file: AsyncFile, position: number, done: FileDone): void
+  /** Queues moving guest memory in several places into a file, as {@link queueFromFile} does from one. */
+  queueToFile(list: readonly Segment[], file: AsyncFile, position: number, done: FileDone): void
 
   /**
    * Pins pages: they stay in memory, where they are, until they are unpinned or the client unmaps them. Pinned twice they need
@@ -199,6 +213,14 @@ export class DmaGate implements Dma {
 
   readToFileSync(list: readonly Segment[], fd: number, position: number): number {
     return this.#openTo(list).readToFileSync(list, fd, position)
+  }
+
+  queueFromFile(list: readonly Segment[], file: AsyncFile, position: number, done: FileDone): void {
+    this.#openTo(list).queueFromFile(list, file, position, done)
+  }
+
+  queueToFile(list: readonly Segment[], file: AsyncFile, position: number, done: FileDone): void {
+    this.#openTo(list).queueToFile(list, file, position, done)
   }
 
   pin(iova: number, pages: number, access: PinAccess): Pin {

@@ -2,8 +2,10 @@
 import { inParts } from '../lib/all-of.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
+import type { AsyncFile, FileDone } from '../os/async-file.ts'
 import { accessible, type Part, partsOf, type Right } from './access.ts'
 import type { DirtyLog } from './dirty-log.ts'
+import { queueFileIo } from './file-io.ts'
 import { transfer, type TransferOptions, transferSync } from './file-transfer.ts'
 import type { DmaRange } from './map-entry.ts'
 import type { MapTable } from './map-table.ts'
@@ -173,6 +175,31 @@ export class GuestMemory {
   /** {@link readToFile} at once. @throws EOPNOTSUPP memory that the client has to be asked for */
   readToFileSync(list: readonly Segment[], fd: number, position: number): number {
     return transferSync(this.#transfer('to-file', list, fd, position))
+  }
+
+  /**
+   * Queues moving bytes from a file into a list, until `file.submit()`. The list is checked before anything is moved.
+   *
+   * @throws EFAULT, EACCES of the list · EINVAL, EBADF of the position and the file
+   */
+  queueFromFile(list: readonly Segment[], file: AsyncFile, position: number, done: FileDone): void {
+    this.#queue('from-file', list, file, position, done)
+  }
+
+  /** Queues moving bytes of a list into a file, as {@link queueFromFile} does from one. */
+  queueToFile(list: readonly Segment[], file: AsyncFile, position: number, done: FileDone): void {
+    this.#queue('to-file', list, file, position, done)
+  }
+
+  #queue(
+    direction: 'from-file' | 'to-file',
+    list: readonly Segment[],
+    file: AsyncFile,
+    position: number,
+    done: FileDone,
+  ): void {
+    const [table, dirtyLog] = [this.#table, this.#dirtyLog]
+    queueFileIo({ direction, file, list, position, done }, { table, dirtyLog, memory: this })
   }
 
   /** The span of all these bytes, if there is one that may be read. */

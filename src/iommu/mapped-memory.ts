@@ -61,7 +61,17 @@ export class MappedMemory {
       const end = Math.min(start + size, base + piece.length)
       const memory = piece.bytes(end - base)
       const data = new DataView(memory.buffer, memory.byteOffset, memory.byteLength)
-      span = { start: Math.max(start, base), end, readable, writable, base, bytes: memory, data }
+      const { address } = piece
+      span = {
+        start: Math.max(start, base),
+        end,
+        readable,
+        writable,
+        base,
+        bytes: memory,
+        data,
+        address,
+      }
       if (index === 0) this.#firstSpan = span
       else this.#spans[index] = span
     }

@@ -11,6 +11,8 @@ export interface Span {
   readonly bytes: Uint8Array
   /** The same memory. */
   readonly data: DataView
+  /** Of the first of `bytes`, in this process. */
+  readonly address: number
 }
 
 /** Below this, a loop is faster than a view of the memory and a copy. */
@@ -43,4 +45,5 @@ export const NO_SPAN: Span = {
   base: 0,
   bytes: new Uint8Array(0),
   data: new DataView(new ArrayBuffer(0)),
+  address: 0,
 }

@@ -26,10 +26,7 @@ export function tryLockFile(path: string): FileLock | undefined {
     using undo = new Unwind()
     const fd = openSync(path, 'a+', 0o600)
     undo.defer(() => closeFd(fd))
-    if (flock(fd, memory.LOCK_EX | memory.LOCK_NB) < 0) {
-      if (lastErrno() !== constants.errno.EWOULDBLOCK) throw systemError(`flock ${path}`)
-      return undefined
-    }
+    if (!tryLockFd(fd, path)) return undefined
     // Its last holder may have unlinked it between our open and our lock: what we locked nobody else can find.
     if (!isAt(path, fd)) continue
     ftruncateSync(fd, 0)
@@ -37,6 +34,13 @@ export function tryLockFile(path: string): FileLock | undefined {
     undo.keep()
     return heldBy(fd)
   }
+}
+
+/** Locks the file of an fd until that is closed. @returns false when somebody has it · @throws ENOLCK */
+export function tryLockFd(fd: number, path: string): boolean {
+  if (flock(fd, memory.LOCK_EX | memory.LOCK_NB) === 0) return true
+  if (lastErrno() !== constants.errno.EWOULDBLOCK) throw systemError(`flock ${path}`)
+  return false
 }
 
 function heldBy(fd: number): FileLock {

@@ -15,7 +15,10 @@ const HEADERS = [
   'sys/socket.h',
   'sys/uio.h',
   'sys/un.h',
+  'sys/stat.h',
   'linux/aio_abi.h',
+  'linux/falloc.h',
+  'linux/io_uring.h',
   'linux/memfd.h',
   'linux/pci_regs.h',
   'linux/vfio.h',
@@ -38,6 +41,8 @@ const EXPRESSIONS: Readonly<Record<string, string>> = {
 const WHOLE_SIZES: Readonly<Record<string, readonly number[]>> = {
   vfio_device_info: [20, 24], // goes on with cap_offset, later with padding too
   sockaddr_un: [110], // goes on with sun_path
+  io_uring_params: [120], // goes on with sq_off and cq_off
+  statx: [256], // goes on with stx_spare3
   vfio_device_feature_dma_logging_control: [24], // goes on with a pointer to the ranges
   vfio_device_feature_dma_logging_report: [32], // goes on with a pointer to the bitmap
 }

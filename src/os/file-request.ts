@@ -1,0 +1,169 @@
+/** One request to a file, and the memory it is for, in as many pieces as that is in. */
+
+/** Memory that stays where it is for as long as it is referenced. */
+export interface Block {
+  readonly bytes: Uint8Array
+  /** Of the first of the bytes. */
+  readonly address: number
+}
+
+export type FileOperation = 'read' | 'write' | 'sync' | 'allocate'
+
+/** To be used again and again: a request for each transfer would be garbage for each transfer. */
+export class FileRequest {
+  operation: FileOperation = 'read'
+  /** Open until `done`. */
+  fd = -1
+  /** In the file, bytes. */
+  position = 0
+  /** Bytes: of all pieces, or of what `allocate` is about. */
+  length = 0
+  /** Whether it goes through the page cache. */
+  cached = false
+  /** Bits of fallocate(2). */
+  mode = 0
+  /** Hears how it ended: bytes that were moved, which may be fewer than wanted, or a negative errno. */
+  done: (result: number) => void = nobody
+  readonly #blocks: Block[] = []
+  readonly #starts: number[] = []
+  readonly #lengths: number[] = []
+  #count = 0
+  /** The first piece that is not done with. */
+  #first = 0
+
+  /** Begins anew, without pieces. */
+  start(
+    operation: FileOperation,
+    fd: number,
+    position: number,
+    done: (result: number) => void,
+  ): this {
+    this.operation = operation
+    this.fd = fd
+    this.position = position
+    this.done = done
+    this.length = 0
+    this.cached = false
+    this.mode = 0
+    this.#count = 0
+    this.#first = 0
+    return this
+  }
+
+  /** One more piece: `length` bytes of a block. What follows the piece before becomes one with it. */
+  add(block: Block, start: number, length: number): void {
+    if (length === 0) return
+    this.length += length
+    const last = this.#count - 1
+    const end = last < 0 ? -1 : this.#starts[last]! + this.#lengths[last]!
+    if (start === end && this.#blocks[last] === block) {
+      this.#lengths[last]! += length
+      return
+    }
+    this.#blocks[this.#count] = block
+    this.#starts[this.#count] = start
+    this.#lengths[this.#count] = length
+    this.#count++
+  }
+
+  /** How many pieces are left. */
+  get pieces(): number {
+    return this.#count - this.#first
+  }
+
+  addressAt(index: number): number {
+    const i = this.#first + index
+    return this.#blocks[i]!.address + this.#starts[i]!
+  }
+
+  lengthAt(index: number): number {
+    return this.#lengths[this.#first + index]!
+  }
+
+  viewAt(index: number): Uint8Array {
+    const i = this.#first + index
+    const start = this.#starts[i]!
+    return this.#blocks[i]!.bytes.subarray(start, start + this.#lengths[i]!)
+  }
+
+  /** Whether all pieces begin and end at multiples of `alignment`, a power of two. */
+  isAligned(alignment: number): boolean {
+    const mask = alignment - 1
+    for (let i = 0; i < this.pieces; i++)
+      if (((this.addressAt(i) % alignment) | (this.lengthAt(i) & mask)) !== 0) return false
+    return true
+  }
+
+  /** The first `moved` bytes are done with; what is left is another request. */
+  advance(moved: number): void {
+    this.position += moved
+    this.length -= moved
+    let left = moved
+    while (left > 0 && left >= this.#lengths[this.#first]!) left -= this.#lengths[this.#first++]!
+    if (left === 0) return
+    this.#starts[this.#first]! += left
+    this.#lengths[this.#first]! -= left
+  }
+
+  /** Lets go of the memory. */
+  clear(): void {
+    this.#blocks.length = 0
+    this.#count = 0
+    this.#first = 0
+    this.done = nobody
+  }
+}
+
+function nobody(): void {}
+
+/** What carries out requests, many at a time. */
+export interface FileEngine {
+  readonly name: 'io_uring' | 'threads'
+  /** Takes a request, to begin with {@link submit}. Its `done` is called once, never before that. */
+  queue(request: FileRequest): void
+  /** Begins what was queued since; some of it may end before this returns. */
+  submit(): void
+  /** Calls back once, after the last of those that end together. */
+  afterBatch(action: () => void): void
+  /** One more user, who keeps the process alive; pairs with {@link release}, when nothing of theirs is under way. */
+  hold(): void
+  release(): void
+}
+
+/** Tells a request of its end. What that throws is a bug, which surfaces as an uncaught exception, and keeps nobody else waiting. */
+export function tellEnd(request: FileRequest, result: number): void {
+  try {
+    request.done(result)
+  } catch (error) {
+    throwLater(error)
+  }
+}
+
+/** What is to be done once, later. */
+export class Actions {
+  #actions: (() => void)[] = []
+
+  add(action: () => void): void {
+    this.#actions.push(action)
+  }
+
+  /** Does all that was added before. What is thrown is as in {@link tellEnd}. */
+  run(): void {
+    if (this.#actions.length === 0) return
+    const actions = this.#actions
+    this.#actions = []
+    for (const action of actions) {
+      try {
+        action()
+      } catch (error) {
+        throwLater(error)
+      }
+    }
+  }
+}
+
+function throwLater(error: unknown): void {
+  setImmediate(() => {
+    throw error
+  })
+}

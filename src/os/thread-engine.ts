@@ -1,0 +1,81 @@
+/** File requests on the thread pool of libuv: for where io_uring is forbidden. */
+import { fdatasync, readv, writev } from 'node:fs'
+import { errnoOf } from '../lib/errno.ts'
+import { cFunction, cFunctionAsync, lastErrno } from './ffi.ts'
+import { Actions, type FileEngine, type FileRequest, tellEnd } from './file-request.ts'
+import { QuickIo } from './quick-io.ts'
+
+/** Most buffers of one call (IOV_MAX). */
+const MAX_BUFFERS = 1024
+
+const fallocate = cFunction('fallocate', 'int', ['int', 'int', 'size', 'size'])
+const fallocateAsync = cFunctionAsync('fallocate', 'int', ['int', 'int', 'size', 'size'])
+
+export class ThreadEngine implements FileEngine {
+  readonly name = 'threads'
+  #queued: FileRequest[] = []
+  readonly #quick = new QuickIo()
+  #submitting = false
+  readonly #afterBatch = new Actions()
+
+  /** The thread pool keeps the process alive by itself. */
+  hold(): void {}
+
+  release(): void {}
+
+  queue(request: FileRequest): void {
+    this.#queued.push(request)
+  }
+
+  submit(): void {
+    const requests = this.#queued
+    this.#queued = []
+    const isInner = this.#submitting // what has ended has led to more
+    if (!isInner) this.#quick.beginTurn()
+    this.#submitting = true
+    for (const request of requests) {
+      const result = isInner ? undefined : this.#quick.attempt(request)
+      if (result === undefined) this.#begin(request)
+      else tellEnd(request, result)
+    }
+    this.#submitting = isInner
+    if (!isInner) this.#afterBatch.run()
+  }
+
+  afterBatch(action: () => void): void {
+    this.#afterBatch.add(action)
+  }
+
+  #begin(request: FileRequest): void {
+    const { operation, fd, position, length, mode } = request
+    const done = (error: Error | null, count = 0) =>
+      this.#end(request, error === null ? count : -errnoOf(error))
+    switch (operation) {
+      case 'read':
+        readv(fd, buffersOf(request), position, done)
+        return
+      case 'write':
+        writev(fd, buffersOf(request), position, done)
+        return
+      case 'sync':
+        fdatasync(fd, done)
+        return
+      case 'allocate':
+        fallocateAsync([fd, mode, position, length], (_error, result) => {
+          // the thread that was refused knows why, this one has to ask again
+          const refused = result < 0 && fallocate(fd, mode, position, length) < 0
+          this.#end(request, refused ? -lastErrno() : 0)
+        })
+    }
+  }
+
+  #end(request: FileRequest, result: number): void {
+    tellEnd(request, result)
+    this.#afterBatch.run()
+  }
+}
+
+function buffersOf(request: FileRequest): Uint8Array[] {
+  const count = Math.min(MAX_BUFFERS, request.pieces)
+  return Array.from({ length: count }, (_, i) => request.viewAt(i))
+}
