@@ -19,7 +19,7 @@ import {
 /** How long a host may take for what needs no driver. */
 const TIMEOUT_MS = 5000
 /** How long it may take to create, which is more than the host itself allows its driver. */
-const CREATE_TIMEOUT_MS = 35_000
+const PROBE_TIMEOUT_MS = 35_000
 
 /** - `event`: something has happened there. - `close`: the host has gone. */
 interface ControlClientEvents {
@@ -82,7 +82,7 @@ export class ControlClient extends EventEmitter<ControlClientEvents> {
 
   /** @throws as Parent.create · ETIMEDOUT the driver builds for too long */
   async create(type: string, uuid: string, attributes: AttributeTexts = []): Promise<MdevSnapshot> {
-    return this.#request('create', { type, uuid, attributes }, CREATE_TIMEOUT_MS)
+    return this.#request('create', { type, uuid, attributes }, PROBE_TIMEOUT_MS)
   }
 
   /** @param options as of Parent.remove; with `wait`, as long as it takes @throws as Parent.remove */
@@ -92,12 +92,12 @@ export class ControlClient extends EventEmitter<ControlClientEvents> {
 
   /** @throws as MdevDevice.changeAttributes */
   async changeAttributes(uuid: string, attributes: AttributeTexts): Promise<MdevSnapshot> {
-    return this.#request('changeAttributes', { uuid, attributes })
+    return this.#request('changeAttributes', { uuid, attributes }, PROBE_TIMEOUT_MS)
   }
 
   /** Changes settings of the parent itself. @throws as Parent.changeAttributes */
   async changeParent(attributes: AttributeTexts): Promise<ParentSnapshot> {
-    const now = await this.#request('changeParent', { attributes })
+    const now = await this.#request('changeParent', { attributes }, PROBE_TIMEOUT_MS)
     return { ...this.parent, ...now }
   }
 

@@ -25,9 +25,6 @@ import {
 } from './control-protocol.ts'
 import type { Host } from './host.ts'
 
-/** Longest that a driver may take to build a device before the creation is given up. */
-const CREATE_TIMEOUT_MS = 30_000
-
 const TOLD = [
   'registered',
   'unregistered',
@@ -48,7 +45,6 @@ export interface ControlServerOptions {
   readonly log: Logger
   /** Called once the parent has been unregistered at somebody's request. */
   readonly onUnregistered: () => void
-  readonly createTimeoutMs?: number
 }
 
 export class ControlServer {
@@ -99,7 +95,7 @@ export class ControlServer {
       return { version: CONTROL_VERSION, pid: process.pid, parent: this.#snapshot() }
     })
     answer(connection, 'create', async ({ type, uuid, attributes }) =>
-      this.#show(await this.#create(type, uuid, attributes)),
+      this.#show(await host.create(type, uuid, attributes)),
     )
     answer(connection, 'remove', async ({ uuid, force, wait }) => {
       await host.parent.remove(uuid, { force, wait })
@@ -126,30 +122,6 @@ export class ControlServer {
   async #endAfterAnswer(connection: MessageConnection): Promise<void> {
     await connection.sendNotification(CONTROL_END).catch(() => {}) // it has gone, which is as good
     this.#options.onUnregistered()
-  }
-
-  /** @throws ETIMEDOUT the driver is still building it; it is undone when that ends */
-  async #create(...[type, uuid, attributes]: Parameters<Host['create']>): Promise<MdevDevice> {
-    const { host, log, createTimeoutMs = CREATE_TIMEOUT_MS } = this.#options
-    const creation = host.create(type, uuid, attributes)
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => {
-        const seconds = createTimeoutMs / 1000
-        reject(new ErrnoError('ETIMEDOUT', `mdev ${uuid}: not built after ${seconds} s`))
-        creation
-          .then(
-            (mdev) => host.parent.remove(mdev.uuid, { force: true }),
-            (error: unknown) => log.debug(`mdev ${uuid}: ${String(error)}`),
-          )
-          .catch((error: unknown) => log.error(`mdev ${uuid}: removing what came late`, error))
-      }, createTimeoutMs)
-    })
-    try {
-      return await Promise.race([creation, late])
-    } finally {
-      clearTimeout(timer)
-    }
   }
 
   #tell(action: keyof MdevEvents, mdev: MdevDevice | undefined): void {

@@ -1,6 +1,7 @@
 /** The process around one parent: registers it, and serves each mdev created on it. */
 import { ClientAccounts } from '../iommu/client-accounts.ts'
 import { fixedLimit, LockAccount } from '../iommu/lock-account.ts'
+import { type Clock, systemClock } from '../lib/clock.ts'
 import { describeError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import { Unwind } from '../lib/unwind.ts'
@@ -38,6 +39,8 @@ export interface HostOptions {
   /** Whether guest memory that its owner can shrink is mapped too: a client that does shrink it ends this process. */
   readonly mapUnsealed?: boolean
   readonly reactor?: Reactor
+  /** The machine's unless given. */
+  readonly clock?: Clock
 }
 
 export class Host {
@@ -72,6 +75,7 @@ export class Host {
       name: this.#name.value,
       driver,
       settings: options.settings ?? [],
+      clock: options.clock ?? systemClock,
       claims,
       events: this.events,
       log,

@@ -21,6 +21,10 @@ const Values = Type.Record(Type.String(), Type.String(), {
   description: 'How all settings read, those included that have their defaults.',
 })
 
+const Faults = Type.Array(Type.String(), {
+  description: 'Which functions of the driver failed when last called, and how.',
+})
+
 export const Definition = Type.Object(
   {
     type: Type.String({ description: 'As in sysfs: `mtty-2`.' }),
@@ -59,6 +63,7 @@ export const Mdev = Type.Object({
   attributes: Attributes,
   values: Values,
   status: Shown,
+  faults: Faults,
   client: Type.Optional(Type.String({ description: 'Who has it open.' })),
   socket: Type.Optional(Type.String({ description: 'Where clients connect: vfio-user.' })),
 })
@@ -114,6 +119,7 @@ export const Parent = Type.Object({
   settings: Attributes,
   values: Values,
   status: Shown,
+  faults: Faults,
   parentAttributes: Type.Array(Attribute, { description: 'Settings of the parent itself.' }),
   attributes: Type.Array(Attribute, { description: 'Settings of its mdevs.' }),
   mdevs: Type.Array(Mdev),

@@ -169,12 +169,22 @@ export function mergeTexts(before: AttributeTexts, texts: AttributeTexts): Attri
   return [...before.filter(([name]) => !names.has(name)), ...texts]
 }
 
-/** @param others when those change that are not 'live' @throws EOPNOTSUPP one of `texts` is not for changing on the fly */
-export function mustBeLive(attributes: Attributes, texts: AttributeTexts, others: string): void {
-  for (const [name] of texts) {
-    const change = attributes[name]?.change
-    if (change === 'live') continue
-    const when = change === 're-creation' ? 'in one made anew' : others
-    throw new ErrnoError('EOPNOTSUPP', `attribute ${name}: takes effect only ${when}`)
-  }
+/** @throws EOPNOTSUPP one of `texts` takes effect only in an mdev made anew */
+export function mustBeChangeable(attributes: Attributes, texts: AttributeTexts): void {
+  const name = texts.find(([each]) => attributes[each]?.change === 're-creation')?.[0]
+  if (name !== undefined)
+    throw new ErrnoError('EOPNOTSUPP', `attribute ${name}: takes effect only in an mdev made anew`)
+}
+
+/** Settings that change that way and have other values in `next`. */
+export function differingNames<A extends Attributes>(
+  attributes: A,
+  values: ValuesOf<A>,
+  next: ValuesOf<A>,
+  change: AttributeChange,
+): readonly string[] {
+  const [before, after] = [showAttributes(attributes, values), showAttributes(attributes, next)]
+  return Object.keys(attributes).filter(
+    (name) => attributes[name]?.change === change && before[name] !== after[name],
+  )
 }

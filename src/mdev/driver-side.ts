@@ -1,16 +1,19 @@
 /** The driver's side of a parent: opened once, then asked with what it opened. What it does wrong goes no further. */
+import { inspect } from 'node:util'
 import { type Clock, inTime } from '../lib/clock.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
+import { isPromise } from '../lib/promise.ts'
 import {
   type Attributes,
   type AttributeTexts,
   mergeTexts,
-  mustBeLive,
   parseAttributes,
   showAttributes,
 } from './attribute.ts'
 import type { DeviceOps, Driver, Mdev, ParentHandle, TypeInfo } from './driver.ts'
+import { Faults } from './faults.ts'
+import { checkStatus, type Status } from './status.ts'
 
 /** Less than a host may take to come up: it is to say why it does not. */
 const OPEN_MS = 20_000
@@ -28,11 +31,14 @@ export interface DriverSideOptions {
   readonly texts: AttributeTexts
   readonly log: Logger
   readonly clock: Clock
+  /** Called when settings have changed. */
+  readonly onChange: () => void
 }
 
 export class DriverSide {
   readonly #options: DriverSideOptions
   readonly #declared: Attributes
+  readonly #faults: Faults
   #texts: AttributeTexts
   #values: Readonly<Record<string, unknown>>
   #shared: unknown
@@ -43,6 +49,7 @@ export class DriverSide {
   /** @throws ENOENT, EINVAL a setting that is not known, has a bad value, or is missing */
   constructor(options: DriverSideOptions) {
     this.#options = options
+    this.#faults = new Faults(options.log)
     this.#declared = options.driver.parentAttributes ?? {}
     this.#texts = options.texts
     this.#values = parseAttributes(this.#declared, options.texts)
@@ -105,8 +112,8 @@ export class DriverSide {
   }
 
   #close(shared: unknown): void | Promise<void> {
-    const { driver, log, clock } = this.#options
-    const failed = (error: unknown) => log.error("driver's close", error)
+    const { driver, clock } = this.#options
+    const failed = (error: unknown) => this.#faults.note('close', error)
     try {
       const closing = driver.close?.(shared)
       if (isPromise(closing))
@@ -126,42 +133,64 @@ export class DriverSide {
     if (maxInstances !== undefined) return Math.max(0, maxInstances - mdevs.length)
     const count = this.#asked('available', 0, (driver) => {
       if (driver.available === undefined) return UNLIMITED
-      return Math.floor(driver.available(type, mdevs, this.#shared))
+      return checkCount(driver.available(type, mdevs, this.#shared))
     })
-    return Math.min(Math.max(0, count || 0), UNLIMITED)
+    return Math.min(Math.max(0, Math.floor(count)), UNLIMITED)
   }
 
   /** What the driver shows of the parent. One that throws shows nothing. */
-  status(): Readonly<Record<string, string>> {
-    return this.#asked('parentStatus', {}, (driver) => driver.parentStatus?.(this.#shared) ?? {})
+  status(): Status {
+    return this.#asked('parentStatus', {}, (driver) =>
+      checkStatus(driver.parentStatus?.(this.#shared)),
+    )
   }
 
   /** What the driver shows of a type. One that throws shows nothing. */
-  typeStatus(type: TypeInfo): Readonly<Record<string, string>> {
-    return this.#asked('typeStatus', {}, (driver) => driver.typeStatus?.(type, this.#shared) ?? {})
+  typeStatus(type: TypeInfo): Status {
+    return this.#asked('typeStatus', {}, (driver) =>
+      checkStatus(driver.typeStatus?.(type, this.#shared)),
+    )
+  }
+
+  /** Which functions of the driver failed when last called, and how. */
+  get faults(): readonly string[] {
+    return this.#faults.texts
   }
 
   /**
    * Changes settings of the parent: all of them, or none.
    *
    * @throws ENOENT no such setting · EINVAL a bad value · EOPNOTSUPP one takes effect only when the parent is next registered ·
-   *         EBUSY another change is under way · what the driver says
+   *         EBUSY another change is under way · ETIMEDOUT the driver takes too long; what comes of it holds · what it says
    */
   async change(texts: AttributeTexts): Promise<void> {
-    const { name, driver, clock } = this.#options
+    const { name, clock } = this.#options
     const next = parseAttributes(this.#declared, texts, this.#values)
-    mustBeLive(this.#declared, texts, 'when the parent is next registered')
+    const fixed = texts.find(([setting]) => this.#declared[setting]?.change !== 'live')?.[0]
+    if (fixed !== undefined) {
+      const when = 'takes effect only when the parent is next registered'
+      throw new ErrnoError('EOPNOTSUPP', `attribute ${fixed}: ${when}`)
+    }
     if (this.#changing) throw new ErrnoError('EBUSY', `parent ${name}: settings are changing`)
     this.#changing = true
+    await inTime(
+      this.#change(texts, next),
+      `parent ${name}: change of its settings`,
+      CHANGE_MS,
+      clock,
+    )
+  }
+
+  async #change(texts: AttributeTexts, next: Readonly<Record<string, unknown>>): Promise<void> {
+    const { driver, onChange } = this.#options
     try {
-      const changing = driver.changeParentAttributes?.(next, this.#shared)
-      if (isPromise(changing))
-        await inTime(changing, `driver ${driver.name}: changeParentAttributes`, CHANGE_MS, clock)
+      await driver.changeParentAttributes?.(next, this.#shared)
       this.#values = next
       this.#texts = mergeTexts(this.#texts, texts)
     } finally {
       this.#changing = false
     }
+    onChange()
   }
 
   #handle(): ParentHandle {
@@ -176,18 +205,15 @@ export class DriverSide {
     }
   }
 
-  /** What the driver answers, or `otherwise` where it throws, which is logged. */
+  /** What the driver answers: `otherwise` where it fails, and where what it shares is not there. */
   #asked<R>(what: string, otherwise: R, ask: (driver: Driver) => R): R {
     if (!this.#isOpen) return otherwise
-    try {
-      return ask(this.#options.driver)
-    } catch (error) {
-      this.#options.log.error(`driver's ${what}`, error)
-      return otherwise
-    }
+    return this.#faults.ask(what, otherwise, () => ask(this.#options.driver))
   }
 }
 
-function isPromise<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
-  return typeof (value as { then?: unknown } | undefined | null)?.then === 'function'
+/** @throws EINVAL it is no number */
+function checkCount(count: unknown): number {
+  if (typeof count === 'number' && !Number.isNaN(count)) return count
+  throw new ErrnoError('EINVAL', `gives ${inspect(count)}, no number`)
 }

@@ -3,9 +3,10 @@ import type { PciFunction, PciIdentity, ResetCause } from '../device/pci.ts'
 import type { DeviceState } from '../device/device-state.ts'
 import type { Dma, DmaRange } from '../device/dma.ts'
 import type { SharedMemory } from '../device/shared-memory.ts'
-import { ErrnoError } from '../lib/errno.ts'
+import { describeError, ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import type { Attributes, ValuesOf } from './attribute.ts'
+import { checkDeclaredName } from './attribute-name.ts'
 
 /** What can be created. A driver adds fields of its own. */
 export interface TypeInfo {
@@ -162,6 +163,8 @@ export function checkDriver(value: unknown): void {
     if (typeof type !== 'object' || type === null)
       throw new ErrnoError('EINVAL', `driver ${name}: type ${id} is no object`)
   }
+  checkAttributes(name, driver.attributes, 'mdev')
+  checkAttributes(name, driver.parentAttributes, 'parent')
   const { maxInstances } = driver
   if (maxInstances !== undefined) {
     if (!Number.isInteger(maxInstances) || maxInstances < 0)
@@ -171,4 +174,19 @@ export function checkDriver(value: unknown): void {
   }
   if (typeof driver.probe !== 'function')
     throw new ErrnoError('EINVAL', `driver ${name}: has no probe`)
+}
+
+function checkAttributes(driver: string, declared: unknown, of: 'mdev' | 'parent'): void {
+  for (const [name, attribute] of Object.entries(declared ?? {})) {
+    try {
+      checkDeclaredName(name, of)
+    } catch (error) {
+      throw new ErrnoError('EINVAL', `driver ${driver}: ${describeError(error)}`, { cause: error })
+    }
+    if (typeof (attribute as { parse?: unknown } | null)?.parse !== 'function')
+      throw new ErrnoError(
+        'EINVAL',
+        `driver ${driver}: attribute ${name}: not made by text(), integer(), flag() or choice()`,
+      )
+  }
 }

@@ -1,29 +1,33 @@
-/** One mediated device: its states, its driver's side, and its one user at a time. */
+/** One mediated device: its states, its settings, and its one user at a time. */
 import type { Device } from '../device/device.ts'
-import { type ClientMemory, DmaGate, type DmaRange } from '../device/dma.ts'
-import { PciDevice } from '../device/pci-device.ts'
-import type { PciFunction, PciIdentity } from '../device/pci.ts'
-import { SharedMemories, type SharedMemory } from '../device/shared-memory.ts'
-import type { Clock } from '../lib/clock.ts'
+import type { ClientMemory, DmaRange } from '../device/dma.ts'
+import { type Clock, inTime } from '../lib/clock.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import {
   type Attributes,
   type AttributeTexts,
+  differingNames,
   mergeTexts,
-  mustBeLive,
+  mustBeChangeable,
   parseAttributes,
   showAttributes,
 } from './attribute.ts'
-import type { DeviceOps, Mdev, TypeInfo } from './driver.ts'
+import { BuiltDevice } from './built-device.ts'
+import type { Mdev, TypeInfo } from './driver.ts'
 import type { DriverSide } from './driver-side.ts'
 import { announce, type Events } from './events.ts'
+import { Faults } from './faults.ts'
 import type { Group, GroupUser } from './group.ts'
+import type { Status } from './status.ts'
 
 export type MdevState = 'creating' | 'active' | 'removing' | 'removed'
 
 /** As often as vfio core asks (vfio_unregister_group_dev). */
 const ASK_EVERY_MS = 10_000
+/** How long a driver may take to build a device, and to change settings of one in use. */
+export const PROBE_MS = 30_000
+const CHANGE_MS = 10_000
 
 /** What may follow what. */
 const NEXT = {
@@ -44,8 +48,12 @@ export interface MdevOptions {
   readonly texts: AttributeTexts
   readonly group: Group
   readonly directory: string
+  readonly driver: DriverSide
   readonly log: Logger
   readonly events: Events
+  readonly clock: Clock
+  /** Called when it was to be built anew, and could not be: it is to be removed. */
+  readonly onBroken: () => void
 }
 
 /** An opened mdev. */
@@ -64,21 +72,19 @@ export class MdevDevice {
   readonly group: Group
   readonly directory: string
   readonly log: Logger
-  /** The driver's view of this mdev. */
-  readonly handle: Mdev
-  readonly #events: Events
+  readonly #options: MdevOptions
+  readonly #faults: Faults
   readonly #attributes: Attributes
   #texts: AttributeTexts
   #values: Readonly<Record<string, unknown>>
+  #built: BuiltDevice
   #changing = false
-  readonly #dma: DmaGate
-  readonly #memories = new SharedMemories()
+  /** While it is being built anew; never rejected. */
+  #rebuilding: Promise<void> | undefined
   #state: MdevState = 'creating'
   #user: GroupUser | undefined
   /** Told when the client has let go. */
   #onRelease: (() => void) | undefined
-  #pci: PciDevice | undefined
-  #ops: DeviceOps | undefined
 
   /** @throws ENOENT, EINVAL an attribute that is not known, or a bad value of one */
   constructor(options: MdevOptions) {
@@ -87,24 +93,24 @@ export class MdevDevice {
     this.group = options.group
     this.directory = options.directory
     this.log = options.log
-    this.#events = options.events
+    this.#options = options
+    this.#faults = new Faults(options.log)
     this.#attributes = options.attributes
     this.#texts = options.texts
     this.#values = parseAttributes(options.attributes, options.texts)
-    this.#dma = new DmaGate(() => this.#pci?.busMaster ?? false)
+    this.#built = this.#notBuilt()
+  }
+
+  /** A device that its driver has not built yet. */
+  #notBuilt(): BuiltDevice {
+    const { uuid, type, directory, driver, log } = this.#options
     const values = () => this.#values
-    this.handle = {
-      uuid: options.uuid,
-      type: options.type,
-      get attributes() {
-        return values()
-      },
-      directory: options.directory,
-      dma: this.#dma,
-      log: options.log,
-      pci: (identity) => this.#buildPci(identity),
-      sharedMemory: (size) => this.#createMemory(size),
-    }
+    return new BuiltDevice({ uuid, type, directory, driver, faults: this.#faults, log, values })
+  }
+
+  /** The driver's view of this mdev. */
+  get handle(): Mdev {
+    return this.#built.handle
   }
 
   get state(): MdevState {
@@ -118,8 +124,14 @@ export class MdevDevice {
 
   /** @throws EAGAIN before `probe` has built it */
   get device(): Device {
-    if (this.#pci === undefined || this.#state === 'creating') throw this.#between()
-    return this.#pci
+    const { device } = this.#built
+    if (device === undefined) throw this.#between()
+    return device
+  }
+
+  /** Resolves when it is not being built anew any more; undefined where it is not. */
+  get rebuilt(): Promise<void> | undefined {
+    return this.#rebuilding
   }
 
   /** The settings that were written, in their order; the others have their defaults. */
@@ -133,36 +145,93 @@ export class MdevDevice {
   }
 
   /**
-   * Changes settings while the mdev is there: all of them, or none.
+   * Changes settings of an mdev that is there: all of them, or none.
    *
-   * @throws ENOENT no such attribute · EINVAL a bad value · EOPNOTSUPP one takes effect only at the next start, or in an mdev made
-   *         anew · EAGAIN it is being created or removed · EBUSY another change is under way · what the driver says
+   * Where all are 'live', its driver is asked. A setting for the next start has the device built anew: identity, group and socket
+   * stay, and nobody can open it meanwhile. If that fails, it is built as it was; if that fails too, the mdev is removed.
+   *
+   * @throws ENOENT no such attribute · EINVAL a bad value · EOPNOTSUPP one takes effect only in an mdev made anew · EAGAIN it is
+   *         being created or removed · EBUSY a client has it open, where it would be built anew, or another change is under way ·
+   *         ETIMEDOUT the driver takes too long; what comes of it holds · what the driver says
    */
   async changeAttributes(texts: AttributeTexts): Promise<void> {
     if (this.#state !== 'active') throw this.#between()
     const next = parseAttributes(this.#attributes, texts, this.#values)
-    mustBeLive(this.#attributes, texts, 'when the mdev is next started')
+    mustBeChangeable(this.#attributes, texts)
     if (this.#changing) throw new ErrnoError('EBUSY', `mdev ${this.uuid}: attributes are changing`)
+    const [name] = differingNames(this.#attributes, this.#values, next, 'next-start')
+    if (name !== undefined && this.#user !== undefined) {
+      const why = `in use by ${this.#user.description}`
+      throw new ErrnoError(
+        'EBUSY',
+        `mdev ${this.uuid}: ${why}; ${name} can change without a client`,
+      )
+    }
     this.#changing = true
+    const change = this.#change(texts, next, name !== undefined)
+    const ms = name === undefined ? CHANGE_MS : PROBE_MS
+    await inTime(change, `mdev ${this.uuid}: change of its attributes`, ms, this.#options.clock)
+  }
+
+  async #change(
+    texts: AttributeTexts,
+    next: Readonly<Record<string, unknown>>,
+    anew: boolean,
+  ): Promise<void> {
     try {
-      await this.#ops?.changeAttributes?.(next)
+      if (anew) await this.#rebuild(next)
+      else await this.#built.changeAttributes(next)
       if (this.#state !== 'active') throw this.#between() // it has been removed meanwhile
       this.#values = next
       this.#texts = mergeTexts(this.#texts, texts)
     } finally {
       this.#changing = false
     }
-    announce(this.#events, this.log, 'change', this)
+    announce(this.#options.events, this.log, 'change', this)
+  }
+
+  async #rebuild(next: Readonly<Record<string, unknown>>): Promise<void> {
+    const work = this.#buildAnew(next)
+    this.#rebuilding = work.catch(() => {}) // whoever waits for its end does not care how it ends
+    try {
+      await work
+    } finally {
+      this.#rebuilding = undefined
+    }
+  }
+
+  /** The old device goes first: the new one may need what it has. */
+  async #buildAnew(next: Readonly<Record<string, unknown>>): Promise<void> {
+    const before = this.#values
+    try {
+      await this.#buildWith(next)
+    } catch (error) {
+      if (this.#state !== 'active') throw this.#between()
+      try {
+        await this.#buildWith(before)
+      } catch (failure) {
+        this.log.error('removed: it could not be changed, nor built as it was', failure)
+        this.#options.onBroken()
+      }
+      throw error
+    }
+  }
+
+  async #buildWith(values: Readonly<Record<string, unknown>>): Promise<void> {
+    this.#built.remove()
+    this.#values = values
+    this.#built = this.#notBuilt()
+    await this.#built.probe()
   }
 
   /** What the driver shows of this mdev. A driver that throws shows nothing. */
-  status(): Readonly<Record<string, string>> {
-    try {
-      return this.#ops?.status?.() ?? {}
-    } catch (error) {
-      this.log.error("driver's status", error)
-      return {}
-    }
+  status(): Status {
+    return this.#built.status()
+  }
+
+  /** Which functions of the driver failed when last called for this mdev, and how. */
+  get faults(): readonly string[] {
+    return this.#faults.texts
   }
 
   /**
@@ -170,22 +239,8 @@ export class MdevDevice {
    *
    * @throws what `probe` throws; EINVAL when it built no PCI function
    */
-  async probe(driver: Pick<DriverSide, 'name' | 'probe'>): Promise<void> {
-    const ops = await driver.probe(this.handle)
-    if (this.#pci === undefined || typeof ops?.reset !== 'function') {
-      this.#quietly("driver's remove", () => ops?.remove?.())
-      throw new ErrnoError(
-        'EINVAL',
-        `driver ${driver.name}: probe must call mdev.pci() and return { reset }`,
-      )
-    }
-    this.#ops = ops
-    this.#pci.seal((why) => this.#quietly("driver's reset", () => ops.reset(why)))
-    if (ops.state !== undefined) {
-      this.#pci.enableMigration(ops.state, (held) => {
-        this.#dma.held = held
-      })
-    }
+  async probe(): Promise<void> {
+    await this.#built.probe()
   }
 
   /** The creation is complete. */
@@ -197,30 +252,30 @@ export class MdevDevice {
    * Opens the mdev for its client.
    *
    * @param memory the client's address space
-   * @throws EBUSY another client has its group · EAGAIN it is being created or removed
+   * @throws EBUSY another client has its group · EAGAIN it is being created, built anew or removed
    */
   open(user: GroupUser, memory: ClientMemory): MdevSession {
     if (this.#state !== 'active') throw this.#between()
+    if (this.#rebuilding !== undefined)
+      throw new ErrnoError('EAGAIN', `mdev ${this.uuid}: attributes are changing`)
+    const built = this.#built
     const { device } = this
     this.group.open(user)
     this.#user = user
-    this.#dma.memory = memory
-    announce(this.#events, this.log, 'attach', this)
+    built.attach(memory)
+    announce(this.#options.events, this.log, 'attach', this)
     let open = true
     return {
       device,
-      dmaMap: (range) => this.#quietly("driver's dmaMap", () => this.#ops?.dmaMap?.(range)),
-      dmaUnmap: (range) => this.#quietly("driver's dmaUnmap", () => this.#ops?.dmaUnmap?.(range)),
+      dmaMap: (range) => built.dmaMap(range),
+      dmaUnmap: (range) => built.dmaUnmap(range),
       close: () => {
         if (!open) return
         open = false
-        this.#dma.memory = undefined // first: the reset must not reach a client that has gone
-        this.#quietly('taking shared memory back', () => this.#memories.renew())
-        if (device.migration?.stopped !== true) device.reset('disconnect') // else the next client carries on
-        for (const irq of device.irqs) irq.disable()
+        built.detach()
         this.group.close(user)
         this.#user = undefined
-        announce(this.#events, this.log, 'detach', this)
+        announce(this.#options.events, this.log, 'detach', this)
         this.#onRelease?.()
       },
     }
@@ -247,7 +302,7 @@ export class MdevDevice {
     if (this.#user === undefined) return
     const ask = () => {
       this.log.info(`removal waits for ${this.#user?.description}`)
-      this.#quietly('asking the client to let go', () => this.#pci?.requestRelease())
+      this.#quietly('asking the client to let go', () => this.#built.requestRelease())
     }
     const stop = clock.every(ASK_EVERY_MS, ask)
     await new Promise<void>((resolve) => {
@@ -259,24 +314,8 @@ export class MdevDevice {
 
   /** The driver, if it built anything, lets go; afterwards the mdev is no more. */
   finishRemoval(): void {
-    this.#quietly("driver's remove", () => this.#ops?.remove?.())
-    this.#quietly('freeing shared memory', () => this.#memories.free())
+    this.#built.remove()
     this.#become('removed')
-  }
-
-  #buildPci(identity: PciIdentity): PciFunction {
-    if (this.#state !== 'creating')
-      throw new ErrnoError('EBUSY', `mdev ${this.uuid}: mdev.pci() is for probe`)
-    if (this.#pci !== undefined)
-      throw new ErrnoError('EEXIST', `mdev ${this.uuid}: is a PCI function already`)
-    this.#pci = new PciDevice(identity)
-    return this.#pci
-  }
-
-  #createMemory(size: number): SharedMemory {
-    if (this.#state !== 'creating')
-      throw new ErrnoError('EBUSY', `mdev ${this.uuid}: mdev.sharedMemory() is for probe`)
-    return this.#memories.create(size)
   }
 
   /** A mistake of others in a call that cannot be refused is logged and goes no further. */

@@ -1,5 +1,5 @@
 /** A parent: what is sliced. It offers its driver's types and bears mdevs, created and removed by UUID. */
-import { type Clock, systemClock } from '../lib/clock.ts'
+import { type Clock, inTime, systemClock } from '../lib/clock.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import { Unwind } from '../lib/unwind.ts'
@@ -10,7 +10,7 @@ import type { Driver, TypeInfo } from './driver.ts'
 import { DriverSide } from './driver-side.ts'
 import { announce, type Events } from './events.ts'
 import { Group } from './group.ts'
-import { MdevDevice } from './mdev.ts'
+import { MdevDevice, PROBE_MS } from './mdev.ts'
 
 /** Exposes an mdev to clients. */
 export interface BusDriver {
@@ -76,6 +76,7 @@ export class Parent {
    */
   readonly registered: Promise<void>
   readonly #options: ParentOptions
+  readonly #clock: Clock
   readonly #side: DriverSide
   readonly #mdevs = new Map<string, Borne>()
   #state: ParentState = 'registering'
@@ -87,7 +88,9 @@ export class Parent {
     this.name = name
     this.driver = driver
     this.#options = options
-    this.#side = new DriverSide({ name, driver, texts, log, clock })
+    this.#clock = clock
+    const onChange = () => announce(options.events, log, 'changed', this)
+    this.#side = new DriverSide({ name, driver, texts, log, clock, onChange })
     const opening = this.#side.open()
     if (opening === undefined) {
       this.#opened()
@@ -144,6 +147,11 @@ export class Parent {
     return this.#side.status()
   }
 
+  /** Which functions of its driver failed when last called, and how. */
+  get faults(): readonly string[] {
+    return this.#side.faults
+  }
+
   /**
    * Changes settings of the parent: all of them, or none.
    *
@@ -153,7 +161,6 @@ export class Parent {
   async changeAttributes(texts: AttributeTexts): Promise<void> {
     this.#mustBeRegistered()
     await this.#side.change(texts)
-    announce(this.#options.events, this.#options.log, 'changed', this)
   }
 
   /** @throws ENOENT no such mdev here */
@@ -168,9 +175,27 @@ export class Parent {
    * @param uuid     in either case; the mdev is named by its lower-case form
    * @param texts    settings, in their order; defaults for the rest
    * @throws ENOENT no such type or attribute · EINVAL no uuid, or a bad value · EEXIST the uuid is in use on this machine ·
-   *         EUSERS, ENOSPC no instance left · ENODEV the parent is unregistering · what `probe` throws
+   *         EUSERS, ENOSPC no instance left · ENODEV the parent is unregistering · what `probe` throws · ETIMEDOUT it takes
+   *         too long; what it builds later is removed, and until then the mdev is there, and being created
    */
   async create(typeName: string, uuid: string, texts: AttributeTexts = []): Promise<MdevDevice> {
+    const creation = this.#create(typeName, uuid, texts)
+    try {
+      return await inTime(creation, `mdev ${uuid}: probe`, PROBE_MS, this.#clock)
+    } catch (error) {
+      creation
+        .then(
+          (mdev) => this.remove(mdev.uuid, { force: true }),
+          () => {}, // the usual case: it is what is thrown
+        )
+        .catch((failure: unknown) => {
+          this.#options.log.error(`mdev ${uuid}: removing what came late`, failure)
+        })
+      throw error
+    }
+  }
+
+  async #create(typeName: string, uuid: string, texts: AttributeTexts): Promise<MdevDevice> {
     const { claims, events, log, bus } = this.#options
     const type = this.#type(typeName)
     const name = parseUuid(uuid)
@@ -191,8 +216,11 @@ export class Parent {
         texts,
         group: new Group(group.value),
         directory: directory.value,
+        driver: this.#side,
         log: log.child(name),
         events,
+        clock: this.#clock,
+        onBroken: () => this.#removeBroken(name),
       })
       this.#bear(mdev, undo)
       undo.defer(() => {
@@ -201,7 +229,7 @@ export class Parent {
       })
       announce(events, log, 'add', mdev)
       undo.defer(() => mdev.finishRemoval())
-      await mdev.probe(this.#side)
+      await mdev.probe()
       this.#mustBeRegistered() // probe may have taken its time
       const exposure = bus.expose(mdev)
       undo.defer(() => exposure.close())
@@ -222,6 +250,12 @@ export class Parent {
   #bear(mdev: MdevDevice, release: Unwind): void {
     const gone = new Promise<void>((resolve) => release.defer(resolve))
     this.#mdevs.set(mdev.uuid, { mdev, release, gone })
+  }
+
+  #removeBroken(uuid: string): void {
+    this.remove(uuid, { force: true }).catch((error: unknown) => {
+      this.#options.log.error(`mdev ${uuid}: removing what cannot be built any more`, error)
+    })
   }
 
   /**
@@ -254,11 +288,10 @@ export class Parent {
     const { mdev } = borne
     mdev.beginRemoval()
     if (force) mdev.evict()
-    if (force || mdev.user === undefined) {
-      this.#finishRemoval(borne)
-      return
-    }
-    return mdev.drained(this.#options.clock ?? systemClock).then(() => this.#finishRemoval(borne))
+    const waiting =
+      mdev.rebuilt ?? (force || mdev.user === undefined ? undefined : mdev.drained(this.#clock))
+    if (waiting !== undefined) return waiting.then(() => this.#finishRemoval(borne))
+    this.#finishRemoval(borne)
   }
 
   #finishRemoval({ mdev, release }: Borne): void {
@@ -271,7 +304,8 @@ export class Parent {
    * end, and with `force` hastens it.
    *
    * @param options `force` takes mdevs from their clients; else each client in turn is asked, and waited for. With it, all is
-   *                done when this returns, but for what a `probe` is still building, and a driver's `close` that takes time
+   *                done when this returns, but for what a `probe` is still building, and a driver's `close` that takes time:
+   *                neither is waited for for ever
    * @throws the first error of a removal, after all of them
    */
   unregister({ force = false }: { readonly force?: boolean } = {}): Promise<void> {
@@ -287,7 +321,7 @@ export class Parent {
     const failures: unknown[] = []
     for (const borne of this.#mdevs.values()) {
       try {
-        const waiting = borne.mdev.state === 'active' ? this.#remove(borne, force) : borne.gone
+        const waiting = this.#lastOf(borne, force)
         if (waiting !== undefined) await waiting
       } catch (error) {
         failures.push(error)
@@ -299,6 +333,15 @@ export class Parent {
     if (before === 'registered')
       announce(this.#options.events, this.#options.log, 'unregistered', this)
     if (failures.length > 0) throw failures[0]
+  }
+
+  /** The end of an mdev whose parent is unregistered: removed now, or when a driver that builds it has built it, if it ever has. */
+  #lastOf(borne: Borne, force: boolean): void | Promise<void> {
+    const { mdev, gone } = borne
+    const isBuilding = mdev.state === 'creating' || mdev.rebuilt !== undefined
+    const removal = mdev.state === 'active' ? this.#remove(borne, force) : gone
+    if (removal === undefined || !isBuilding) return removal
+    return inTime(removal, `mdev ${mdev.uuid}: probe`, PROBE_MS, this.#clock)
   }
 
   /**

@@ -45,6 +45,8 @@ export interface MdevSnapshot {
   readonly values: Readonly<Record<string, string>>
   /** What the driver shows of it. */
   readonly status: Readonly<Record<string, string>>
+  /** Which functions of its driver failed for it when last called, and how: `status: no such file`. */
+  readonly faults: readonly string[]
   /** Who has it open: `pid 4711 (qemu-system-x86)`. */
   readonly client?: string
   /** Where clients connect. */
@@ -61,6 +63,8 @@ export interface ParentNow {
   readonly values: Readonly<Record<string, string>>
   /** What the driver shows of it. */
   readonly status: Readonly<Record<string, string>>
+  /** Which functions of its driver failed when last called, and how: `available: no such file`. */
+  readonly faults: readonly string[]
 }
 
 export interface ParentSnapshot extends ParentNow {
@@ -97,6 +101,7 @@ export function snapshotOfNow(parent: Parent): ParentNow {
     settings: parent.texts,
     values: parent.values,
     status: parent.status(),
+    faults: parent.faults, // after all that asks the driver something
   }
 }
 
@@ -136,6 +141,7 @@ export function snapshotOfMdev(
     attributes: mdev.texts,
     values: mdev.values,
     status: mdev.status(),
+    faults: mdev.faults, // after what asks the driver something
     ...(mdev.user === undefined ? {} : { client: mdev.user.description }),
     ...(socket === undefined ? {} : { socket }),
   }

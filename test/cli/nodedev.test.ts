@@ -261,6 +261,7 @@ describe('XML', () => {
           settings: [],
           values: {},
           status: {},
+          faults: [],
           parentAttributes: [],
           attributes: [],
           mdevs: [],

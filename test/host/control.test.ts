@@ -14,7 +14,7 @@ import { ErrnoError } from '../../src/lib/errno.ts'
 import { silentLogger } from '../../src/lib/log.ts'
 import { integer } from '../../src/mdev/attribute.ts'
 import type { Driver } from '../../src/mdev/driver.ts'
-import { Client, deferred, driverOf, probeNothing } from '../mdev/support.ts'
+import { Client, deferred, driverOf, ManualClock, probeNothing } from '../mdev/support.ts'
 import { Scratch } from '../support/scratch.ts'
 import { OTHER_UUID, UUID } from './support.ts'
 
@@ -27,16 +27,15 @@ class Managed implements Disposable {
   unregistered = 0
   readonly #clients: ControlClient[] = []
 
-  constructor(driver: Driver = driverOf(), createTimeoutMs?: number) {
+  constructor(driver: Driver = driverOf(), clock = new ManualClock()) {
     const root = join(this.scratch.path, 'root')
-    this.host = new Host({ driver, log: silentLogger, root })
+    this.host = new Host({ driver, log: silentLogger, root, clock })
     this.path = hostSocket(root, this.host.parent.name)
     this.control = new ControlServer({
       host: this.host,
       path: this.path,
       log: silentLogger,
       onUnregistered: () => void this.unregistered++,
-      ...(createTimeoutMs === undefined ? {} : { createTimeoutMs }),
     })
   }
 
@@ -84,6 +83,7 @@ describe('ControlClient', () => {
       settings: [],
       values: {},
       status: {},
+      faults: [],
       parentAttributes: [],
       attributes: [
         {
@@ -105,6 +105,7 @@ describe('ControlClient', () => {
           attributes: [['rate', '3']],
           values: { rate: '3' },
           status: {},
+          faults: [],
           socket,
         },
       ],
@@ -179,9 +180,14 @@ describe('ControlClient', () => {
         return probeNothing(mdev)
       },
     })
-    using managed = new Managed(driver, 20)
+    const clock = new ManualClock()
+    using managed = new Managed(driver, clock)
     const client = await managed.client()
-    await assert.rejects(client.create('test-1', UUID), { code: 'ETIMEDOUT', message: /not built/ })
+    const added = once(managed.host.events, 'add')
+    const creation = client.create('test-1', UUID)
+    await added
+    clock.expire()
+    await assert.rejects(creation, { code: 'ETIMEDOUT', message: /probe: not done after 30 s/ })
     const removed = once(managed.host.events, 'remove')
     probe.resolve()
     await removed

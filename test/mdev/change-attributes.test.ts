@@ -71,11 +71,6 @@ describe('MdevDevice.changeAttributes()', () => {
     ['an unknown one', [['colour', 'red']], { code: 'ENOENT' }],
     ['a bad value', [['rate', '101']], { code: 'EINVAL' }],
     [
-      'one for the next start',
-      [['size', '5']],
-      { code: 'EOPNOTSUPP', message: /attribute size: .* next started/ },
-    ],
-    [
       'one for an mdev made anew',
       [['serial', '5']],
       { code: 'EOPNOTSUPP', message: /attribute serial: .* made anew/ },

@@ -5,12 +5,19 @@ import { choice, integer } from '../../src/mdev/attribute.ts'
 import { checkDriver, defineDriver } from '../../src/mdev/driver.ts'
 import { driverOf, IDENTITY, probeNothing } from './support.ts'
 
+const SIZE = integer({ min: 0, max: 1, default: 0, description: '' })
+
 describe('checkDriver()', () => {
   for (const name of ['mtty', 'a', '0', '_x', 'my-driver.v2']) {
     test(`accepts the name ${name}, and such a type id`, () => {
       checkDriver(driverOf({ name, types: { [name]: {} } }))
     })
   }
+
+  test('accepts attributes with names of sysfs, in one directory at most', () => {
+    const attributes = { size: SIZE, 'vendor/max-io': SIZE, _x: SIZE, '0.9': SIZE }
+    checkDriver(driverOf({ attributes, parentAttributes: attributes }))
+  })
 
   for (const [title, value, message] of [
     ['nothing', undefined, /name/],
@@ -37,6 +44,35 @@ describe('checkDriver()', () => {
     ['maxInstances that is no whole number', driverOf({ maxInstances: 1.5 }), /maxInstances 1.5/],
     ['maxInstances and available', driverOf({ maxInstances: 1, available: () => 1 }), /both/],
     ['a function', probeNothing, /types/],
+    ...[
+      '',
+      'a/b/c',
+      '/a',
+      'a/',
+      '../a',
+      'a b',
+      'remove',
+      'mdev_type',
+      'uevent',
+      'power/control',
+    ].map(
+      (attribute) =>
+        [
+          `the attribute ${JSON.stringify(attribute)}`,
+          driverOf({ attributes: { [attribute]: SIZE } }),
+          /^driver test: .*attribute/,
+        ] as const,
+    ),
+    [
+      "a parent's attribute with a name that each parent has",
+      driverOf({ parentAttributes: { mdev_supported_types: SIZE } }),
+      /each parent has a mdev_supported_types of its own/,
+    ],
+    [
+      'an attribute that is none',
+      driverOf({ attributes: { size: { default: 4 } as never } }),
+      /attribute size: not made by/,
+    ],
   ] as const) {
     test(`refuses ${title} with EINVAL`, () => {
       assert.throws(() => checkDriver(value), { code: 'EINVAL', message })
