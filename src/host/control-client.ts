@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net'
 import type { MessageConnection } from 'vscode-jsonrpc/node'
 import { ErrnoError } from '../lib/errno.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
-import type { MdevSnapshot, ParentSnapshot } from '../mdev/state.ts'
+import type { MdevSnapshot, ParentNow, ParentSnapshot } from '../mdev/state.ts'
 import {
   connectionOver,
   CONTROL_EVENT,
@@ -70,6 +70,11 @@ export class ControlClient extends EventEmitter<ControlClientEvents> {
     return { ...this.#parent, mdevs: [...this.#mdevs.values()] }
   }
 
+  /** Of the parent. */
+  get name(): string {
+    return this.#parent?.name ?? ''
+  }
+
   /** Whether it bears an mdev, in whatever state. */
   bears(uuid: string): boolean {
     return this.#mdevs.has(uuid)
@@ -99,6 +104,16 @@ export class ControlClient extends EventEmitter<ControlClientEvents> {
   async changeParent(attributes: AttributeTexts): Promise<ParentSnapshot> {
     const now = await this.#request('changeParent', { attributes }, PROBE_TIMEOUT_MS)
     return { ...this.parent, ...now }
+  }
+
+  /** An mdev, with what its driver shows of it now. @throws ENOENT */
+  async showMdev(uuid: string): Promise<MdevSnapshot> {
+    return this.#request('showMdev', { uuid })
+  }
+
+  /** The parent, with what its driver shows of it now. */
+  async showParent(): Promise<ParentNow> {
+    return this.#request('showParent', {})
   }
 
   /** Ends the host, once its mdevs are removed: by force at once, else as their clients let go. */

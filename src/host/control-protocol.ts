@@ -35,6 +35,9 @@ export const CONTROL_METHODS = {
   remove: Type.Object({ uuid: Type.String(), force: Type.Boolean(), wait: Type.Boolean() }),
   changeAttributes: Type.Object({ uuid: Type.String(), attributes: Attributes }),
   changeParent: Type.Object({ attributes: Attributes }),
+  /** With what the driver shows now, of which no event tells. */
+  showMdev: Type.Object({ uuid: Type.String() }),
+  showParent: Type.Object({}),
   /** Ends the host, once its mdevs have been removed. */
   unregister: Type.Object({ force: Type.Boolean() }),
 }
@@ -49,6 +52,8 @@ export interface ControlResults {
   remove: null
   changeAttributes: MdevSnapshot
   changeParent: ParentNow
+  showMdev: MdevSnapshot
+  showParent: ParentNow
   unregister: null
 }
 

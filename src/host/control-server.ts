@@ -31,6 +31,7 @@ const TOLD = [
   'changed',
   'add',
   'bind',
+  'removing',
   'unbind',
   'remove',
   'change',
@@ -110,6 +111,8 @@ export class ControlServer {
       await host.parent.changeAttributes(attributes)
       return snapshotOfNow(host.parent)
     })
+    answer(connection, 'showMdev', ({ uuid }) => this.#show(host.parent.mdev(uuid)))
+    answer(connection, 'showParent', () => snapshotOfNow(host.parent))
     answer(connection, 'unregister', async ({ force }) => {
       await host.parent.unregister({ force })
       setImmediate(() => void this.#endAfterAnswer(connection))

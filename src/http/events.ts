@@ -14,7 +14,7 @@ import type { MdevSnapshot, TypeSnapshot } from '../mdev/state.ts'
  * - Of a parent, `change`, with MDEV_STATE as in the kernel: it has come, or its host has gone and all its mdevs before it.
  *   Without it, settings of its own have changed.
  * - Of an mdev, `add`, `bind`, `unbind`, `remove` and, of its settings, `change`, as in the kernel; `attach` and `detach` of
- *   its client.
+ *   its client; `removing` where its removal has begun, and waits for its client.
  * - Of a definition, `define` (a changed one too) and `undefine`, whoever did it.
  */
 export type MachineEvent = ParentEvent | MdevEvent | DefineEvent | UndefineEvent
@@ -28,7 +28,15 @@ export interface ParentEvent {
 }
 
 export interface MdevEvent extends DefinitionKey {
-  readonly action: 'add' | 'bind' | 'unbind' | 'remove' | 'change' | 'attach' | 'detach'
+  readonly action:
+    | 'add'
+    | 'bind'
+    | 'removing'
+    | 'unbind'
+    | 'remove'
+    | 'change'
+    | 'attach'
+    | 'detach'
   /** As it is now; as it was, where it has been removed. */
   readonly mdev: MdevSnapshot
   /** Its parent's, with what is available of them now. */

@@ -167,6 +167,7 @@ const MachineEvent = Type.Object({
   action: Type.Union([
     Type.Literal('add'),
     Type.Literal('bind'),
+    Type.Literal('removing'),
     Type.Literal('unbind'),
     Type.Literal('remove'),
     Type.Literal('change'),

@@ -8,6 +8,7 @@ import type { Parent } from './parent.ts'
  * - `registered`, `unregistered`: a parent came or went (the kernel's `change` with MDEV_STATE).
  * - `changed`: settings of a parent have changed.
  * - `add`, `bind`, `unbind`, `remove`: the life of an mdev. A creation that fails in `probe` is an `add` and a `remove`.
+ * - `removing`: the removal of an mdev has begun, and waits for its client. Nobody else can open it any more.
  * - `change`: settings of an mdev have changed.
  * - `attach`, `detach`: a client opened or closed an mdev.
  */
@@ -17,6 +18,7 @@ export interface MdevEvents {
   changed: [parent: Parent]
   add: [mdev: MdevDevice]
   bind: [mdev: MdevDevice]
+  removing: [mdev: MdevDevice]
   unbind: [mdev: MdevDevice]
   remove: [mdev: MdevDevice]
   change: [mdev: MdevDevice]

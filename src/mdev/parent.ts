@@ -290,7 +290,10 @@ export class Parent {
     if (force) mdev.evict()
     const waiting =
       mdev.rebuilt ?? (force || mdev.user === undefined ? undefined : mdev.drained(this.#clock))
-    if (waiting !== undefined) return waiting.then(() => this.#finishRemoval(borne))
+    if (waiting !== undefined) {
+      announce(this.#options.events, this.#options.log, 'removing', mdev)
+      return waiting.then(() => this.#finishRemoval(borne))
+    }
     this.#finishRemoval(borne)
   }
 

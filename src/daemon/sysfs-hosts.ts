@@ -1,0 +1,66 @@
+/** What the tree shows and does, by way of the machine's hosts. */
+import type { ControlClient } from '../host/control-client.ts'
+import type { ControlEvent } from '../host/control-protocol.ts'
+import { ErrnoError } from '../lib/errno.ts'
+import type { AttributeTexts } from '../mdev/attribute.ts'
+import type { MdevSnapshot, ParentNow, ParentSnapshot } from '../mdev/state.ts'
+import type { MdevKey, SysfsEvent, SysfsSource } from '../sysfs/source.ts'
+import type { Hosts } from './hosts.ts'
+
+export class SysfsHosts implements SysfsSource {
+  readonly #hosts: Hosts
+
+  constructor(hosts: Hosts) {
+    this.#hosts = hosts
+  }
+
+  parents(): readonly ParentSnapshot[] {
+    return this.#hosts.all.map(({ parent }) => parent)
+  }
+
+  subscribe(listener: (event: SysfsEvent) => void): () => void {
+    const up = ({ parent }: ControlClient) => listener({ action: 'up', parent })
+    const down = (parent: string) => listener({ action: 'down', parent })
+    const told = ({ action, mdev, ...now }: ControlEvent, host: ControlClient) =>
+      listener({
+        action: 'now',
+        parent: host.name,
+        now,
+        ...(mdev === undefined ? {} : { mdev }),
+        removed: action === 'remove',
+      })
+    const hosts = this.#hosts.on('up', up).on('down', down).on('event', told)
+    return () => hosts.off('up', up).off('down', down).off('event', told)
+  }
+
+  async create({ parent, uuid }: MdevKey, type: string): Promise<void> {
+    await this.#host(parent).create(type, uuid)
+  }
+
+  async remove({ parent, uuid }: MdevKey): Promise<void> {
+    await this.#host(parent).remove(uuid, { wait: true })
+  }
+
+  async change({ parent, uuid }: MdevKey, attributes: AttributeTexts): Promise<void> {
+    await this.#host(parent).changeAttributes(uuid, attributes)
+  }
+
+  async changeParent(parent: string, attributes: AttributeTexts): Promise<void> {
+    await this.#host(parent).changeParent(attributes)
+  }
+
+  async show({ parent, uuid }: MdevKey): Promise<MdevSnapshot> {
+    return this.#host(parent).showMdev(uuid)
+  }
+
+  async showParent(parent: string): Promise<ParentNow> {
+    return this.#host(parent).showParent()
+  }
+
+  /** @throws ENODEV */
+  #host(parent: string): ControlClient {
+    const host = this.#hosts.find(parent)
+    if (host === undefined) throw new ErrnoError('ENODEV', `parent ${parent}: its host has gone`)
+    return host
+  }
+}
