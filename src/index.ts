@@ -13,9 +13,11 @@ export {
   type DeviceOps,
   type Driver,
   type Mdev,
+  type MdevGroup,
   type ParentHandle,
   type TypeInfo,
 } from './mdev/driver.ts'
+export type { GroupMember } from './mdev/group.ts'
 export { homogeneous, perType, sharedBudget, type AvailableInstances } from './mdev/instances.ts'
 export type { PciFunction, PciIdentity, ResetCause } from './device/pci.ts'
 export type { IntxLine, IrqLine, IrqVector } from './device/irq-line.ts'

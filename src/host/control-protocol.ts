@@ -85,9 +85,22 @@ export function answer<M extends ControlMethod>(
   method: M,
   handler: (params: ControlParams<M>) => Promise<ControlResults[M]> | ControlResults[M],
 ): void {
+  answerChecked(connection, method, CONTROL_METHODS[method], (params) =>
+    handler(params as ControlParams<M>),
+  )
+}
+
+/** The same for a method of another protocol, whose parameters are as `schema` says. */
+export function answerChecked(
+  connection: MessageConnection,
+  method: string,
+  schema: TSchema,
+  handler: (params: unknown) => unknown,
+): void {
   connection.onRequest(method, async (params: unknown): Promise<unknown> => {
     try {
-      return await handler(checked(method, params))
+      check(method, schema, params)
+      return await handler(params)
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error)
       const errno = errnoOf(error)
@@ -96,9 +109,9 @@ export function answer<M extends ControlMethod>(
   })
 }
 
-function checked<M extends ControlMethod>(method: M, params: unknown): ControlParams<M> {
-  const schema: TSchema = CONTROL_METHODS[method]
-  if (Check(schema, params)) return params as ControlParams<M>
+/** @throws EINVAL */
+function check(method: string, schema: TSchema, params: unknown): void {
+  if (Check(schema, params)) return
   const [fault] = Errors(schema, params)
   throw new ErrnoError('EINVAL', `${method}${fault?.instancePath ?? ''}: ${fault?.message}`)
 }

@@ -1,26 +1,29 @@
 /** Claims that hold on the whole machine: lock files below the run-time root, which end with their process. */
-import { mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Claim, Claims } from '../mdev/claims.ts'
-import { type FileLock, lockHolder, tryLockFile } from '../os/file-lock.ts'
+import type { GroupMember, GroupParty } from '../mdev/group.ts'
+import type { GroupPlace } from '../mdev/joined-group.ts'
+import { lockHolder } from '../os/file-lock.ts'
 import { isAnswered } from '../os/unix-socket.ts'
-import { mdevDirectory, mdevSocket, prepareRoot } from './paths.ts'
+import { FileGroups } from './file-groups.ts'
+import { claimOf, emptyDirectory, LOCK, lockIn, removeLock } from './lock-files.ts'
+import { groupsDirectory, mdevDirectory, mdevSocket, prepareRoot } from './paths.ts'
 
-const LOCK = 'lock'
-/** Far more than others can take the directory away in a row; a link that leads nowhere is ENOENT for ever. */
-const MAX_ATTEMPTS = 1000
 /** What can be one part of a path. */
 const FILE_NAME = /^(?!\.\.?$)[^/\0]+$/
 
 export class FileClaims implements Claims {
   readonly #root: string
-  /** What of a kind is ours already, and need not be tried: else the thousandth mdev tries a thousand locks. */
+  /** Files that are ours already, and need not be tried: else the thousandth mdev tries a thousand locks. */
   readonly #ours = new Set<string>()
+  readonly #groups: FileGroups
 
   /** @throws what makes the root unusable */
   constructor(root: string) {
     this.#root = root
+    this.#groups = new FileGroups(root)
     prepareRoot(root)
   }
 
@@ -54,7 +57,11 @@ export class FileClaims implements Claims {
   }
 
   claimGroup(): Claim<number> {
-    return this.#claimFirst('groups', (attempt) => attempt)
+    return this.#claimFirst(groupsDirectory(this.#root), (attempt) => attempt)
+  }
+
+  joinGroup(uuid: string, member: GroupMember, party: GroupParty): Promise<GroupPlace> {
+    return this.#groups.join(uuid, member, party)
   }
 
   /**
@@ -66,82 +73,28 @@ export class FileClaims implements Claims {
     if (!FILE_NAME.test(wanted)) {
       throw new ErrnoError('EINVAL', `parent name ${JSON.stringify(wanted)}: not a file name`)
     }
-    return this.#claimFirst('hosts', (attempt) => (attempt === 0 ? wanted : `${wanted}.${attempt}`))
+    const directory = join(this.#root, 'hosts')
+    return this.#claimFirst(directory, (attempt) =>
+      attempt === 0 ? wanted : `${wanted}.${attempt}`,
+    )
   }
 
-  #claimFirst<T extends string | number>(kind: string, nameOf: (attempt: number) => T): Claim<T> {
-    const directory = join(this.#root, kind)
+  #claimFirst<T extends string | number>(
+    directory: string,
+    nameOf: (attempt: number) => T,
+  ): Claim<T> {
     for (let attempt = 0; ; attempt++) {
       const value = nameOf(attempt)
       const file = `${value}.lock`
-      const ours = `${kind} ${value}`
-      if (this.#ours.has(ours)) continue
+      const path = join(directory, file)
+      if (this.#ours.has(path)) continue
       const lock = lockIn(directory, file)
       if (lock === undefined) continue
-      this.#ours.add(ours)
+      this.#ours.add(path)
       return claimOf(value, lock, () => {
-        this.#ours.delete(ours)
-        rmSync(join(directory, file), { force: true })
+        this.#ours.delete(path)
+        rmSync(path, { force: true })
       })
     }
   }
-}
-
-/** A claim that holds while `lock` does. `tidy` removes the lock's file, and runs first: the file may be another's later. */
-function claimOf<T>(value: T, lock: FileLock, tidy: () => void): Claim<T> {
-  let held = true
-  return {
-    value,
-    release() {
-      if (!held) return
-      held = false
-      try {
-        tidy()
-      } finally {
-        lock.release()
-      }
-    },
-  }
-}
-
-/** Locks `directory`/`file`; both are made if need be. The directory may vanish at any moment with its last holder. */
-function lockIn(directory: string, file: string): FileLock | undefined {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      mkdirSync(directory, { recursive: true, mode: 0o700 })
-      return tryLockFile(join(directory, file))
-    } catch (error) {
-      if (codeOf(error) !== 'ENOENT' || attempt === MAX_ATTEMPTS) throw error
-    }
-  }
-}
-
-/** Removes all but the lock. */
-function emptyDirectory(directory: string): void {
-  for (const name of namesIn(directory)) {
-    if (name !== LOCK) rmSync(join(directory, name), { recursive: true, force: true })
-  }
-}
-
-function namesIn(directory: string): readonly string[] {
-  try {
-    return readdirSync(directory)
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') return [] // somebody has tidied up by hand
-    throw error
-  }
-}
-
-/** Removes the lock, and the directory if that was all. */
-function removeLock(directory: string): void {
-  rmSync(join(directory, LOCK), { force: true })
-  try {
-    rmdirSync(directory)
-  } catch (error) {
-    if (!['ENOENT', 'ENOTEMPTY'].includes(codeOf(error) ?? '')) throw error
-  }
-}
-
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error ? String(error.code) : undefined
 }

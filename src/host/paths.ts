@@ -23,6 +23,21 @@ export function hostSocket(root: string, parent: string): string {
   return join(root, 'hosts', `${parent}.sock`)
 }
 
+/** Group numbers that are taken, and what hosts know of groups that several of them have mdevs in. */
+export function groupsDirectory(root: string): string {
+  return join(root, 'groups')
+}
+
+/** What hosts know of one group that is named by a UUID. */
+export function groupDirectory(root: string, uuid: string): string {
+  return join(groupsDirectory(root), uuid)
+}
+
+/** Where a parent is told of the use of groups that its mdevs have joined. */
+export function groupSocket(root: string, parent: string): string {
+  return join(groupsDirectory(root), `${parent}.sock`)
+}
+
 /** What a host that the daemon has started says. */
 export function hostLog(root: string, parent: string): string {
   return join(root, 'hosts', `${parent}.log`)

@@ -88,6 +88,9 @@ export const MdevType = Type.Object({
   description: Type.Optional(Type.String()),
   deviceApi: Type.String(),
   availableInstances: Type.Integer(),
+  peerToPeer: Type.Optional(
+    Type.Boolean({ description: 'Whether its mdevs can join one group with others.' }),
+  ),
   status: Shown,
 })
 

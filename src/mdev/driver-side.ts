@@ -14,6 +14,7 @@ import {
 import type { DeviceOps, Driver, Mdev, ParentHandle, TypeInfo } from './driver.ts'
 import { Faults } from './faults.ts'
 import { checkStatus, type Status } from './status.ts'
+import type { GroupHooks } from './told-driver.ts'
 
 /** Less than a host may take to come up: it is to say why it does not. */
 const OPEN_MS = 20_000
@@ -125,6 +126,16 @@ export class DriverSide {
 
   probe(mdev: Mdev): DeviceOps | Promise<DeviceOps> {
     return this.#options.driver.probe(mdev, this.#shared)
+  }
+
+  /** What the driver does about groups; nothing where it does not care. */
+  get groupHooks(): GroupHooks | undefined {
+    const { driver } = this.#options
+    if (driver.groupOpen === undefined && driver.groupClose === undefined) return undefined
+    return {
+      groupOpen: (group) => driver.groupOpen?.(group, this.#shared),
+      groupClose: (group) => driver.groupClose?.(group, this.#shared),
+    }
   }
 
   /** @throws nothing: a driver that cannot count has no instance left */

@@ -7,12 +7,16 @@ import { describeError, ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import type { Attributes, ValuesOf } from './attribute.ts'
 import { checkDeclaredName } from './attribute-name.ts'
+import { GROUP } from './group-attribute.ts'
+import type { GroupMember } from './group.ts'
 
 /** What can be created. A driver adds fields of its own. */
 export interface TypeInfo {
   /** A pretty name, for people; the type's id unless given. */
   readonly name?: string
   readonly description?: string
+  /** Whether its mdevs can join one group with others, of other parents too: those are one user's, all or none. */
+  readonly peerToPeer?: boolean
   readonly [own: string]: unknown
 }
 
@@ -66,6 +70,19 @@ export interface DeviceOps<A extends Attributes = Attributes> {
   readonly state?: DeviceState
 }
 
+/** A group in use, as a driver with mdevs in it sees it: the same object from `groupOpen` to `groupClose`. */
+export interface MdevGroup<T extends TypeInfo = TypeInfo, A extends Attributes = Attributes> {
+  readonly number: number
+  /** Of a group that was joined; an mdev's own has none. */
+  readonly uuid?: string
+  /** For people: `pid 4711 (qemu-system-x86)`. */
+  readonly user: string
+  /** The parent's own mdevs in it. */
+  readonly mdevs: readonly Mdev<T, A>[]
+  /** All that are in it, those of other parents too. */
+  readonly members: readonly GroupMember[]
+}
+
 /** The parent, as its driver sees it. */
 export interface ParentHandle<S extends Attributes = Attributes> {
   readonly name: string
@@ -116,6 +133,17 @@ export interface Driver<
    * It may be asynchronous where it has to open something first.
    */
   probe(mdev: Mdev<T, A>, shared: P): DeviceOps<A> | Promise<DeviceOps<A>>
+  /**
+   * Some process is about to open a group with mdevs of this parent in it, of which nobody has any open: commit here what they
+   * share. Called once, whichever member is the first, and for a group of one mdev too. Throwing refuses the client; then
+   * `groupClose` is not called. All drivers in a group together have 2 s.
+   */
+  groupOpen?(group: MdevGroup<T, A>, shared: P): void | Promise<void>
+  /**
+   * The process has closed all that it had open, after each mdev's `reset`, or the parent's last mdev in the group is being
+   * removed: free what `groupOpen` committed. The next user waits for it. What this throws is logged.
+   */
+  groupClose?(group: MdevGroup<T, A>, shared: P): void | Promise<void>
   /** What the parent shows of itself besides its settings, such as the room that is left; read when asked for. */
   parentStatus?(shared: P): Readonly<Record<string, string>>
   /** What a type shows besides name, description, device_api and available_instances; read when asked for. */
@@ -162,6 +190,8 @@ export function checkDriver(value: unknown): void {
       throw new ErrnoError('EINVAL', `driver ${name}: bad type id ${JSON.stringify(id)}`)
     if (typeof type !== 'object' || type === null)
       throw new ErrnoError('EINVAL', `driver ${name}: type ${id} is no object`)
+    if (type.peerToPeer === true && Object.hasOwn(driver.attributes ?? {}, GROUP))
+      throw new ErrnoError('EINVAL', `driver ${name}: attribute ${GROUP} is not for drivers`)
   }
   checkAttributes(name, driver.attributes, 'mdev')
   checkAttributes(name, driver.parentAttributes, 'parent')

@@ -18,6 +18,7 @@ import type { Mdev, TypeInfo } from './driver.ts'
 import type { DriverSide } from './driver-side.ts'
 import { announce, type Events } from './events.ts'
 import { Faults } from './faults.ts'
+import { checkGroupText, GROUP, groupOf } from './group-attribute.ts'
 import type { Group, GroupUser } from './group.ts'
 import type { Status } from './status.ts'
 
@@ -46,7 +47,10 @@ export interface MdevOptions {
   readonly attributes: Attributes
   /** What its creator wants of them. */
   readonly texts: AttributeTexts
+  /** Of its own. */
   readonly group: Group
+  /** Makes it a member of a group, by its UUID; of a new one of its own when that is empty. */
+  readonly joinGroup: (uuid: string) => Promise<Group>
   readonly directory: string
   readonly driver: DriverSide
   readonly log: Logger
@@ -59,6 +63,12 @@ export interface MdevOptions {
 /** An opened mdev. */
 export interface MdevSession {
   readonly device: Device
+  /**
+   * Where drivers have to be told first: resolves when it is open, until when there is nothing to do with it but to close it.
+   *
+   * @throws ETIMEDOUT a driver takes too long · what a driver says · ECONNABORTED it has been closed; it is closed in any case
+   */
+  readonly ready?: Promise<void>
   /** Tells the driver what the client has mapped, and what it is about to unmap. */
   dmaMap(range: DmaRange): void
   dmaUnmap(range: DmaRange): void
@@ -69,7 +79,6 @@ export interface MdevSession {
 export class MdevDevice {
   readonly uuid: string
   readonly typeName: string
-  readonly group: Group
   readonly directory: string
   readonly log: Logger
   readonly #options: MdevOptions
@@ -81,6 +90,10 @@ export class MdevDevice {
   #changing = false
   /** While it is being built anew; never rejected. */
   #rebuilding: Promise<void> | undefined
+  /** It is about to be in another group. */
+  #moving = false
+  #group: Group
+  readonly #joinGroup: MdevOptions['joinGroup']
   #state: MdevState = 'creating'
   #user: GroupUser | undefined
   /** Told when the client has let go. */
@@ -90,7 +103,8 @@ export class MdevDevice {
   constructor(options: MdevOptions) {
     this.uuid = options.uuid
     this.typeName = options.typeName
-    this.group = options.group
+    this.#group = options.group
+    this.#joinGroup = options.joinGroup
     this.directory = options.directory
     this.log = options.log
     this.#options = options
@@ -115,6 +129,10 @@ export class MdevDevice {
 
   get state(): MdevState {
     return this.#state
+  }
+
+  get group(): Group {
+    return this.#group
   }
 
   /** Who has it open. */
@@ -156,6 +174,7 @@ export class MdevDevice {
    */
   async changeAttributes(texts: AttributeTexts): Promise<void> {
     if (this.#state !== 'active') throw this.#between()
+    checkGroupText(this.typeName, this.#attributes, texts)
     const next = parseAttributes(this.#attributes, texts, this.#values)
     mustBeChangeable(this.#attributes, texts)
     if (this.#changing) throw new ErrnoError('EBUSY', `mdev ${this.uuid}: attributes are changing`)
@@ -178,13 +197,23 @@ export class MdevDevice {
     next: Readonly<Record<string, unknown>>,
     anew: boolean,
   ): Promise<void> {
+    let group: Group | undefined
     try {
+      const joining = this.#otherGroup(next)
+      if (joining !== undefined) {
+        group = await joining
+        if (this.#state !== 'active') throw this.#between()
+      }
       if (anew) await this.#rebuild(next)
-      else await this.#built.changeAttributes(next)
+      else if (group === undefined || texts.some(([name]) => name !== GROUP))
+        await this.#built.changeAttributes(next)
       if (this.#state !== 'active') throw this.#between() // it has been removed meanwhile
       this.#values = next
       this.#texts = mergeTexts(this.#texts, texts)
+      if (group !== undefined) [this.#group, group] = [group, this.#group]
     } finally {
+      group?.leave() // the one it has left, or, where the change failed, the one it was to join
+      this.#moving = false
       this.#changing = false
     }
     announce(this.#options.events, this.log, 'change', this)
@@ -224,6 +253,34 @@ export class MdevDevice {
     await this.#built.probe()
   }
 
+  /** Joins the group that was written at its creation, if any. @throws as Claims.joinGroup */
+  async joinGroup(): Promise<void> {
+    const joining = this.#otherGroup(this.#values)
+    if (joining === undefined) return
+    const group = await joining
+    this.#group.leave()
+    this.#group = group
+    this.#moving = false
+  }
+
+  /**
+   * Joins the group that `values` want, where that is another than the one it is in. Until that has been left the mdev is in
+   * both, and cannot be opened.
+   *
+   * @returns nothing where it stays
+   * @throws EBUSY either of them is in use
+   */
+  #otherGroup(values: Readonly<Record<string, unknown>>): Promise<Group> | undefined {
+    const uuid = groupOf(this.#attributes, values)
+    return uuid === (this.#group.uuid ?? '') ? undefined : this.#move(uuid)
+  }
+
+  async #move(uuid: string): Promise<Group> {
+    this.#moving = true
+    await this.#group.mustBeIdle()
+    return this.#joinGroup(uuid)
+  }
+
   /** What the driver shows of this mdev. A driver that throws shows nothing. */
   status(): Status {
     return this.#built.status()
@@ -252,32 +309,52 @@ export class MdevDevice {
    * Opens the mdev for its client.
    *
    * @param memory the client's address space
-   * @throws EBUSY another client has its group · EAGAIN it is being created, built anew or removed
+   * @throws EBUSY another client has it, or another process its group · EAGAIN it is being created, built anew or removed, or
+   *         changes its group · what the driver says
    */
   open(user: GroupUser, memory: ClientMemory): MdevSession {
     if (this.#state !== 'active') throw this.#between()
     if (this.#rebuilding !== undefined)
       throw new ErrnoError('EAGAIN', `mdev ${this.uuid}: attributes are changing`)
+    if (this.#moving) throw new ErrnoError('EAGAIN', `mdev ${this.uuid}: changes its group`)
     const built = this.#built
-    const { device } = this
-    this.group.open(user)
+    const { device, group } = this
+    const opening = group.open(user)
     this.#user = user
-    built.attach(memory)
-    announce(this.#options.events, this.log, 'attach', this)
-    let open = true
+    let state: 'opening' | 'open' | 'closed' = 'opening'
+    const attach = () => {
+      state = 'open'
+      built.attach(memory)
+      announce(this.#options.events, this.log, 'attach', this)
+    }
+    const close = () => {
+      if (state === 'closed') return
+      const attached = state === 'open'
+      state = 'closed'
+      if (attached) built.detach()
+      group.close(user)
+      this.#user = undefined
+      if (attached) announce(this.#options.events, this.log, 'detach', this)
+      this.#onRelease?.()
+    }
+    const openLater = async (opened: Promise<void>) => {
+      try {
+        await opened
+        if (state === 'closed')
+          throw new ErrnoError('ECONNABORTED', `mdev ${this.uuid}: the client has gone`)
+        attach()
+      } catch (error) {
+        close()
+        throw error
+      }
+    }
+    if (opening === undefined) attach()
     return {
       device,
+      ...(opening === undefined ? {} : { ready: openLater(opening) }),
       dmaMap: (range) => built.dmaMap(range),
       dmaUnmap: (range) => built.dmaUnmap(range),
-      close: () => {
-        if (!open) return
-        open = false
-        built.detach()
-        this.group.close(user)
-        this.#user = undefined
-        announce(this.#options.events, this.log, 'detach', this)
-        this.#onRelease?.()
-      },
+      close,
     }
   }
 
@@ -314,6 +391,7 @@ export class MdevDevice {
 
   /** The driver, if it built anything, lets go; afterwards the mdev is no more. */
   finishRemoval(): void {
+    this.#group.depart()
     this.#built.remove()
     this.#become('removed')
   }

@@ -9,8 +9,9 @@ import type { Claims } from './claims.ts'
 import type { Driver, TypeInfo } from './driver.ts'
 import { DriverSide } from './driver-side.ts'
 import { announce, type Events } from './events.ts'
-import { Group } from './group.ts'
+import { checkGroupText, withGroup } from './group-attribute.ts'
 import { MdevDevice, PROBE_MS } from './mdev.ts'
+import { ParentGroups, type Standing } from './parent-groups.ts'
 
 /** Exposes an mdev to clients. */
 export interface BusDriver {
@@ -79,6 +80,7 @@ export class Parent {
   readonly #clock: Clock
   readonly #side: DriverSide
   readonly #mdevs = new Map<string, Borne>()
+  readonly #groups: ParentGroups
   #state: ParentState = 'registering'
   #unregistration: Promise<void> | undefined
 
@@ -91,6 +93,13 @@ export class Parent {
     this.#clock = clock
     const onChange = () => announce(options.events, log, 'changed', this)
     this.#side = new DriverSide({ name, driver, texts, log, clock, onChange })
+    this.#groups = new ParentGroups({
+      parent: name,
+      hooks: this.#side.groupHooks,
+      claims: options.claims,
+      clock,
+      log,
+    })
     const opening = this.#side.open()
     if (opening === undefined) {
       this.#opened()
@@ -199,22 +208,29 @@ export class Parent {
     const { claims, events, log, bus } = this.#options
     const type = this.#type(typeName)
     const name = parseUuid(uuid)
-    const { attributes = {} } = this.driver
+    const attributes = withGroup(this.driver, type)
+    checkGroupText(typeName, attributes, texts)
     parseAttributes(attributes, texts) // refused before anything is claimed
     const undo = new Unwind()
     try {
       const directory = claims.claimUuid(name)
       undo.defer(() => directory.release())
       this.#mustHaveRoom(typeName, type)
-      const group = claims.claimGroup()
-      undo.defer(() => group.release())
+      const standing: Standing = {
+        member: { uuid: name, parent: this.name, type: typeName },
+        handle: () => mdev.handle,
+      }
+      const group = this.#groups.own(standing)
+      undo.defer(() => group.leave())
       const mdev = new MdevDevice({
         uuid: name,
         typeName,
         type,
         attributes,
         texts,
-        group: new Group(group.value),
+        group,
+        joinGroup: async (wanted) =>
+          wanted === '' ? this.#groups.own(standing) : this.#groups.join(wanted, standing),
         directory: directory.value,
         driver: this.#side,
         log: log.child(name),
@@ -222,6 +238,7 @@ export class Parent {
         clock: this.#clock,
         onBroken: () => this.#removeBroken(name),
       })
+      undo.defer(() => mdev.group.leave())
       this.#bear(mdev, undo)
       undo.defer(() => {
         this.#mdevs.delete(name)
@@ -230,6 +247,7 @@ export class Parent {
       announce(events, log, 'add', mdev)
       undo.defer(() => mdev.finishRemoval())
       await mdev.probe()
+      await mdev.joinGroup() // what is in a group has been built
       this.#mustBeRegistered() // probe may have taken its time
       const exposure = bus.expose(mdev)
       undo.defer(() => exposure.close())

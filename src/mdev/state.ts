@@ -6,6 +6,7 @@ import type {
   AttributeSchema,
   AttributeTexts,
 } from './attribute.ts'
+import { withGroup } from './group-attribute.ts'
 import type { MdevDevice, MdevState } from './mdev.ts'
 import type { Parent, ParentState } from './parent.ts'
 
@@ -19,6 +20,8 @@ export interface TypeSnapshot {
   readonly availableInstances: number
   /** What the driver shows of it besides. */
   readonly status: Readonly<Record<string, string>>
+  /** Whether its mdevs can join one group with others. */
+  readonly peerToPeer?: boolean
 }
 
 /** A setting that a parent, or its mdevs, can have. */
@@ -89,7 +92,7 @@ export function snapshotOfParent(
     driver: driver.name,
     ...snapshotOfNow(parent),
     parentAttributes: snapshotOfAttributes(driver.parentAttributes),
-    attributes: snapshotOfAttributes(driver.attributes),
+    attributes: snapshotOfAttributes(withGroup(driver)),
     mdevs: parent.mdevs.map((mdev) => snapshotOfMdev(mdev, name, socketOf(mdev))),
   }
 }
@@ -113,6 +116,7 @@ function snapshotOfTypes({ types, driver }: Parent): readonly TypeSnapshot[] {
     deviceApi,
     availableInstances,
     status,
+    ...(info.peerToPeer === true ? { peerToPeer: true } : {}),
   }))
 }
 

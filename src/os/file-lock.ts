@@ -10,46 +10,74 @@ const flock = cFunction('flock', 'int', ['int', 'int'])
 
 /** A lock that is held until it is released or the process ends. */
 export interface FileLock {
+  /**
+   * Shares it: others can take it shared from now on, and nobody alone.
+   *
+   * @returns whether it is still held: where somebody else has come in between it is lost
+   */
+  share(): boolean
+  /** Takes it alone again. @returns whether it is still held: where others share it, it is lost */
+  unshare(): boolean
   /** Idempotent. */
   release(): void
 }
 
+export interface LockOptions {
+  /** Together with others that share it. The text of the file stays as it is. */
+  readonly shared?: boolean
+  /** Text of the file while we hold it; our pid unless given. */
+  readonly text?: string
+}
+
 /**
- * Takes an exclusive lock on `path`, which is made if need be and names our pid while we hold it. The holder may unlink
- * the file before it releases the lock.
+ * Takes a lock on `path`, which is made if need be: exclusive, unless it is to be shared. The holder may unlink the file
+ * before it releases the lock.
  *
  * @returns undefined when somebody has it, in this process or another
  * @throws ENOENT, EACCES: the file cannot be made · ENOSPC: the pid cannot be written · ENOLCK
  */
-export function tryLockFile(path: string): FileLock | undefined {
+export function tryLockFile(
+  path: string,
+  { shared = false, text = `${process.pid}\n` }: LockOptions = {},
+): FileLock | undefined {
   for (;;) {
     using undo = new Unwind()
     const fd = openSync(path, 'a+', 0o600)
     undo.defer(() => closeFd(fd))
-    if (!tryLockFd(fd, path)) return undefined
+    if (!tryLockFd(fd, path, shared ? memory.LOCK_SH : memory.LOCK_EX)) return undefined
     // Its last holder may have unlinked it between our open and our lock: what we locked nobody else can find.
     if (!isAt(path, fd)) continue
-    ftruncateSync(fd, 0)
-    writeSync(fd, `${process.pid}\n`)
+    if (!shared) {
+      ftruncateSync(fd, 0)
+      writeSync(fd, text)
+    }
     undo.keep()
-    return heldBy(fd)
+    return heldBy(fd, path)
   }
 }
 
 /** Locks the file of an fd until that is closed. @returns false when somebody has it · @throws ENOLCK */
-export function tryLockFd(fd: number, path: string): boolean {
-  if (flock(fd, memory.LOCK_EX | memory.LOCK_NB) === 0) return true
+export function tryLockFd(fd: number, path: string, kind: number = memory.LOCK_EX): boolean {
+  if (flock(fd, kind | memory.LOCK_NB) === 0) return true
   if (lastErrno() !== constants.errno.EWOULDBLOCK) throw systemError(`flock ${path}`)
   return false
 }
 
-function heldBy(fd: number): FileLock {
+function heldBy(fd: number, path: string): FileLock {
   let held = true
+  const release = () => {
+    if (held) closeFd(fd)
+    held = false
+  }
+  /** The kernel lets go of the one kind before it takes the other. */
+  const become = (kind: number) => {
+    if (held && !tryLockFd(fd, path, kind)) release()
+    return held
+  }
   return {
-    release() {
-      if (held) closeFd(fd)
-      held = false
-    },
+    share: () => become(memory.LOCK_SH),
+    unshare: () => become(memory.LOCK_EX),
+    release,
   }
 }
 

@@ -162,6 +162,7 @@ export class Connection implements ServedClient {
   /** Looks whether the client has gone, which may not have been noticed yet; what it has sent before is done first. */
   poll(): void {
     if (this.#closed || !hasHungUp(this.#options.fd)) return
+    if (this.#watch === undefined) return this.close() // it has not been served yet
     while (this.#onReady(EPOLLIN | EPOLLOUT) !== false)
       if (this.#closed || this.#replies.isBlocked) return
   }

@@ -1,4 +1,5 @@
 /** Serves one mdev at a UNIX socket: one client at a time, as many as may come. */
+import { randomUUID } from 'node:crypto'
 import type { GroupUser } from '../mdev/group.ts'
 import type { ClientAccounts } from '../iommu/client-accounts.ts'
 import type { LockAccount } from '../iommu/lock-account.ts'
@@ -9,7 +10,7 @@ import type { Logger } from '../lib/log.ts'
 import { closeFd } from '../os/fd.ts'
 import { EventFd } from '../os/eventfd.ts'
 import { Inbox, Outbox } from '../os/message.ts'
-import { processName } from '../os/process.ts'
+import { processIdentity, processName } from '../os/process.ts'
 import type { Reactor } from '../os/reactor.ts'
 import { UnixListener } from '../os/unix-listener.ts'
 import { peerCredentials, type PeerCredentials } from '../os/unix-socket.ts'
@@ -86,12 +87,14 @@ export class Server implements Exposure {
       lockExempt: locks.isExempt(),
     }
     let session: MdevSession | undefined
+    let ended = false
     const connection = new Connection({
       ...this.#options,
       dma: { mapUnsealed, payers },
       fd,
       stats: this.stats,
       onClose: () => {
+        ended = true
         if (this.#connection === connection) this.#connection = undefined
         session?.close()
         connection.container.close() // nothing is charged to the client any more
@@ -99,27 +102,44 @@ export class Server implements Exposure {
       },
       onClosed: () => log.info(`client ${description}: gone`),
     })
-    const user: GroupUser = { description, evict: () => connection.close() }
-    this.#connection?.poll() // the client before may have gone just now
-    try {
-      const opened = mdev.open(user, connection.container.memory)
-      session = opened
+    const user: GroupUser = {
+      description,
+      get process() {
+        return processIdentity(peer.pid) ?? `? ${randomUUID()}` // who cannot be looked at is like nobody else
+      },
+      evict: () => connection.close(),
+    }
+    const begin = (opened: MdevSession) => {
       connection.container.observe({
         mapped: ({ iova, size, readable, writable }) =>
           opened.dmaMap({ iova, size, readable, writable }),
         unmapping: ({ iova, size, readable, writable }) =>
           opened.dmaUnmap({ iova, size, readable, writable }),
       })
-      connection.start(session.device)
-    } catch (error) {
+      connection.start(opened.device)
+      this.#connection = connection
+      this.stats.clients++
+      log.info(`client ${description}: attached`)
+    }
+    const refuse = (error: unknown) => {
+      if (ended) return // it has been taken off, and its fd is closed
       // A second client would hang in the backlog until its own time-out.
       log.warn(`client ${description}: refused: ${describeError(error)}`)
       this.#refused.refuse(connection.giveUp(), errnoOf(error))
-      return
     }
-    this.#connection = connection
-    this.stats.clients++
-    log.info(`client ${description}: attached`)
+    this.#connection?.poll() // the client before may have gone just now
+    try {
+      const opened = mdev.open(user, connection.container.memory)
+      session = opened
+      if (opened.ready === undefined) {
+        begin(opened)
+      } else {
+        this.#connection = connection // nothing is received from it until then
+        opened.ready.then(() => begin(opened)).catch(refuse)
+      }
+    } catch (error) {
+      refuse(error)
+    }
   }
 }
 

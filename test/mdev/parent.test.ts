@@ -433,6 +433,7 @@ describe('Parent.create() of a driver whose probe', () => {
       {
         claims: {
           claimGroup: () => inner.claimGroup(),
+          joinGroup: (...given) => inner.joinGroup(...given),
           claimUuid: (name) => ({
             value: inner.claimUuid(name).value,
             release() {
@@ -537,6 +538,7 @@ describe('Parent.remove()', () => {
     mdev.open(
       {
         description: 'stubborn',
+        process: '1',
         evict() {
           throw new Error('no')
         },

@@ -8,7 +8,8 @@ import type { AttributeTexts } from '../../src/mdev/attribute.ts'
 import { type Claim, type Claims, LocalClaims } from '../../src/mdev/claims.ts'
 import type { DeviceOps, Driver, Mdev } from '../../src/mdev/driver.ts'
 import { createEvents, type MdevEvents } from '../../src/mdev/events.ts'
-import type { GroupUser } from '../../src/mdev/group.ts'
+import type { GroupMember, GroupParty, GroupUser } from '../../src/mdev/group.ts'
+import type { GroupPlace } from '../../src/mdev/joined-group.ts'
 import type { MdevDevice, MdevSession } from '../../src/mdev/mdev.ts'
 import { Parent } from '../../src/mdev/parent.ts'
 
@@ -45,6 +46,9 @@ class NotedClaims implements Claims {
   }
   claimGroup(): Claim<number> {
     return this.#noted('group', this.#inner.claimGroup())
+  }
+  joinGroup(uuid: string, member: GroupMember, party: GroupParty): Promise<GroupPlace> {
+    return this.#inner.joinGroup(uuid, member, party)
   }
 
   #noted<T>(what: string, claim: Claim<T>): Claim<T> {
@@ -178,6 +182,7 @@ function memoryWithout(): ClientMemory {
 /** A client that has the mdev open, and closes when it is evicted. */
 export class Client implements GroupUser {
   readonly description = 'pid 4711 (a test)'
+  readonly process = '4711'
   readonly session: MdevSession
   evictions = 0
 

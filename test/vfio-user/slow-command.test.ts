@@ -79,7 +79,7 @@ class SlowServer {
       },
     })
     this.connection = connection
-    const user = { description: 'the test', evict: () => connection.close() }
+    const user = { description: 'the test', process: '1', evict: () => connection.close() }
     session = this.#served.mdev.open(user, connection.container.memory)
     connection.start(session.device)
     const client = new RawClient(theirs)
