@@ -1,6 +1,5 @@
 /** `mdevkit modify --live`: changes an active mdev, where its driver has settings that can change under its client. */
 import type { AttributeTexts, MdevSnapshot } from '../http/model.ts'
-import { ErrnoError } from '../lib/errno.ts'
 import { attributeRefusal } from './mdevctl-attribute-refusal.ts'
 import type { MdevctlContext } from './mdevctl-context.ts'
 import { fits, oneDefined, selectionText } from './mdevctl-defined.ts'
@@ -47,10 +46,12 @@ async function change(
   if ([...old.keys()].some((name) => !wanted.has(name))) throw notSupported() // nothing takes a setting back
   const different = [...wanted].filter(([name, text]) => old.get(name) !== text)
   if (different.length === 0) return
+  // it could be built anew where nobody uses it, but that is a restart
+  const fixed = new Set(settings.filter(({ change }) => change !== 'live').map(({ name }) => name))
+  if (different.some(([name]) => fixed.has(name))) throw notSupported()
   try {
     await plane.change(uuid, different)
   } catch (error) {
-    if (error instanceof ErrnoError && error.code === 'EOPNOTSUPP') throw notSupported()
     throw attributeRefusal(error, different) ?? error
   }
 }
