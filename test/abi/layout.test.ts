@@ -11,6 +11,7 @@ const HEADERS = [
   'sys/file.h',
   'sys/syscall.h',
   'sys/mman.h',
+  'sys/mount.h',
   'sys/resource.h',
   'sys/socket.h',
   'sys/uio.h',
@@ -19,6 +20,7 @@ const HEADERS = [
   'linux/aio_abi.h',
   'linux/falloc.h',
   'linux/io_uring.h',
+  'linux/fuse.h',
   'linux/memfd.h',
   'linux/pci_regs.h',
   'linux/vfio.h',
@@ -29,6 +31,7 @@ const WITHOUT_HEADER = new Set(['vfio-user.js'])
 
 /** Constants that no header names, or that we give another value, and the C expression that they must equal. */
 const EXPRESSIONS: Readonly<Record<string, string>> = {
+  FUSE_NOTIFY_INC_EPOCH: '8', // <linux/fuse.h> of Linux 6.16 and later
   PCI_EXP_VER2_SIZEOF: '0x3c', // QEMU's name for the whole structure; the header's own ends at link status 2
   PCI_CAP_MSI_SIZEOF_64: 'PCI_MSI_DATA_64 + 2', // the 64-bit form without masking ends in 16 bits of data
   SCM_MAX_FD: '253', // include/net/scm.h of the kernel's own sources
@@ -43,6 +46,9 @@ const WHOLE_SIZES: Readonly<Record<string, readonly number[]>> = {
   sockaddr_un: [110], // goes on with sun_path
   io_uring_params: [120], // goes on with sq_off and cq_off
   statx: [256], // goes on with stx_spare3
+  fuse_init_in: [64], // goes on with flags2, which FUSE_INIT_EXT announces
+  fuse_entry_out: [128], // goes on with attr
+  fuse_attr_out: [104], // goes on with attr
   vfio_device_feature_dma_logging_control: [24], // goes on with a pointer to the ranges
   vfio_device_feature_dma_logging_report: [32], // goes on with a pointer to the bitmap
 }
