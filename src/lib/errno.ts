@@ -3,7 +3,7 @@ import { constants } from 'node:os'
 import { inspect } from 'node:util'
 
 /** Of asm-generic/errno.h, what Node does not name. */
-const UNNAMED = { EUSERS: 87 } as const
+const UNNAMED = { EUSERS: 87, ESHUTDOWN: 108 } as const
 
 /** By name. */
 const NUMBERS = { ...constants.errno, ...UNNAMED }

@@ -1,0 +1,53 @@
+/**
+ * Doorbells in guest memory (5.7): the guest stores what it would write into a register, and writes the register itself only
+ * when it passes the value that the event index beside it asks for. So a guest whose queues are being looked at rings nothing.
+ */
+import type { Dma } from 'mdevkit'
+
+/** Something to fence with. */
+const FENCE = new Int32Array(1)
+
+/** The two pages: where the guest's values are, and where ours. */
+export interface DoorbellBuffers {
+  readonly shadows: number
+  readonly eventIndexes: number
+}
+
+/** One doorbell's part of them. The memory is of the kind that is mapped here, or making one throws. */
+export class ShadowDoorbell {
+  readonly #dma: Dma
+  readonly #at: number
+  readonly #indexAt: number
+
+  /**
+   * @param number of the doorbell, counted from the tail of submission queue 0
+   * @throws EOPNOTSUPP the memory has to be asked for · EFAULT, EACCES
+   */
+  constructor(dma: Dma, { shadows, eventIndexes }: DoorbellBuffers, number: number) {
+    this.#dma = dma
+    this.#at = shadows + 4 * number
+    this.#indexAt = eventIndexes + 4 * number
+  }
+
+  /** What the guest has stored. @throws EFAULT, EACCES */
+  get value(): number {
+    return this.#dma.readU32(this.#at) as number
+  }
+
+  /** Puts there what the guest wrote to the register, as it should have done itself. */
+  set value(value: number) {
+    void this.#dma.writeU32(this.#at, value)
+  }
+
+  /** Has the guest ring when it goes on from `value`. What it has stored just now is to be looked for afterwards. */
+  ask(value: number): void {
+    void this.#dma.writeU32(this.#indexAt, value)
+    // Ours first, then a look at theirs; the guest does it the other way round. One of both sees the other's.
+    Atomics.exchange(FENCE, 0, value)
+  }
+
+  /** Has the guest, which is at `value` or later, ring as late as can be. @param size of its queue */
+  hush(value: number, size: number): void {
+    void this.#dma.writeU32(this.#indexAt, value === 0 ? size - 1 : value - 1)
+  }
+}
