@@ -1,6 +1,12 @@
 /** A QEMU that can be a vfio-user client: the machine's own if it is recent enough, else one prepared from Debian. */
 import { access, constants } from 'node:fs/promises'
 import { delimiter, join } from 'node:path'
+import {
+  parseQemuVersion,
+  QEMU_DEVICE,
+  QEMU_MINIMUM,
+  recentEnough,
+} from '../src/host/qemu-version.ts'
 import { ErrnoError } from '../src/lib/errno.ts'
 import type { Apt } from './apt.ts'
 import { type PrepareOptions, type RootRecipe, debianRoot } from './debian-root.ts'
@@ -9,8 +15,6 @@ import { LIBRARIES, preparedProgram } from './prepared-program.ts'
 
 const PROGRAM = 'qemu-system-x86_64'
 const PACKAGE = 'qemu-system-x86'
-const MINIMUM = [10, 1] as const // the first with vfio-user-pci
-const DEVICE = 'vfio-user-pci'
 
 /** Suites that may have it, and what each builds upon. Tried in this order. */
 const SUITES = [
@@ -38,7 +42,7 @@ const qemuRoot: RootRecipe<{ version: string }> = {
     const { argv, env } = preparedQemu(root, '')
     const version = await probe(argv, env)
     if (version === undefined) {
-      throw new ErrnoError('ENOTSUP', `Debian package ${PACKAGE}: it cannot do ${DEVICE}`)
+      throw new ErrnoError('ENOTSUP', `Debian package ${PACKAGE}: it cannot do ${QEMU_DEVICE}`)
     }
     return { version }
   },
@@ -55,25 +59,11 @@ export async function findQemu(cache: string, options: PrepareOptions = {}): Pro
     const version = await probe([installed], {})
     if (version !== undefined) return { argv: [installed], env: {}, version, prepared: false }
     options.onProgress?.(
-      `${installed}: older than ${MINIMUM.join('.')} or without ${DEVICE}, not used`,
+      `${installed}: older than ${QEMU_MINIMUM.join('.')} or without ${QEMU_DEVICE}, not used`,
     )
   }
   const { path, about } = await debianRoot(cache, qemuRoot, options)
   return preparedQemu(path, about.version)
-}
-
-/** The version in the first line of `--version`: '11.1.3' of 'QEMU emulator version 11.1.3 (Debian …)'. */
-export function parseQemuVersion(output: string): string | undefined {
-  return /^QEMU emulator version (\d+\.\d+(?:\.\d+)?)/m.exec(output)?.[1]
-}
-
-/** Whether a version of QEMU, or of its Debian package ('1:11.1.3+ds-1~bpo13+1'), has vfio-user-pci. */
-export function recentEnough(version: string): boolean {
-  const [major = 0, minor = 0] = version
-    .replace(/^\d+:/, '')
-    .split(/[.+~-]/)
-    .map(Number)
-  return major > MINIMUM[0] || (major === MINIMUM[0] && minor >= MINIMUM[1])
 }
 
 async function chooseSuite(apt: Apt): Promise<string> {
@@ -93,7 +83,7 @@ async function chooseSuite(apt: Apt): Promise<string> {
   const suites = SUITES.map(({ suite }) => suite).join(' nor ')
   throw new ErrnoError(
     'ENOENT',
-    `Debian package ${PACKAGE}: neither ${suites} has ${MINIMUM.join('.')} or later; ` +
+    `Debian package ${PACKAGE}: neither ${suites} has ${QEMU_MINIMUM.join('.')} or later; ` +
       `install such a ${PROGRAM} in PATH`,
   )
 }
@@ -121,7 +111,7 @@ async function probe(
     const version = parseQemuVersion(output.toString())
     if (version === undefined || !recentEnough(version)) return undefined
     const devices = await execute(program!, [...args, '-device', 'help'], { env })
-    return devices.includes(`"${DEVICE}"`) ? version : undefined
+    return devices.includes(`"${QEMU_DEVICE}"`) ? version : undefined
   } catch {
     return undefined
   }

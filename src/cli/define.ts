@@ -65,10 +65,12 @@ async function wantedByFile(
   if (parent === undefined)
     throw new Refusal(`Parent device required to define device via ${JSON.stringify(file)}`)
   if (definedMdevs(await plane.list(), { uuid, parent }, warn).length > 0)
-    throw new Refusal(`Cowardly refusing to overwrite existing config for ${parent}/${uuid}`)
+    throw new Refusal(`Cowardly refusing to overwrite existing config for ${parent}/${uuid}`, {
+      code: 'EEXIST',
+    })
   return { key: { parent, uuid }, definition: definitionOf(json) }
 }
 
 function alreadyDefined({ parent, uuid }: DefinitionKey): Refusal {
-  return new Refusal(`Device ${uuid} on ${parent} already defined`)
+  return new Refusal(`Device ${uuid} on ${parent} already defined`, { code: 'EEXIST' })
 }

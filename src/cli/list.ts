@@ -9,12 +9,17 @@ import { attributesText } from './mdevctl-attributes.ts'
 import type { MdevctlContext } from './mdevctl-context.ts'
 import { definedMdevs, fits, type Listing, type Selection } from './mdevctl-defined.ts'
 import { jsonByParent, prettyJson } from './mdevctl-json.ts'
+import { mdevTable } from './mdev-table.ts'
+import { formatted, type ListingFormat } from './output-format.ts'
+import { paintsFor } from './paint.ts'
 import type { Warn } from './mdevctl-warn.ts'
 
 export interface ListOptions extends Selection {
   readonly defined?: boolean
   readonly dumpjson?: boolean
   readonly verbose?: boolean
+  /** As none of mdevctl's: with all that is known of each. */
+  readonly output?: ListingFormat
 }
 
 interface Row extends Definition {
@@ -28,15 +33,33 @@ const NO_ATTRIBUTES: AttributeTexts = []
 
 export async function list(
   { plane, warn }: MdevctlContext,
-  { defined = false, dumpjson = false, verbose = false, ...selection }: ListOptions,
+  { defined = false, dumpjson = false, verbose = false, output, ...selection }: ListOptions,
 ): Promise<string> {
   const listing = await plane.list()
+  if (output !== undefined) return listed(listing, { defined, ...selection }, warn, output)
   const rows = defined ? definedRows(listing, selection, warn) : activeRows(listing, selection)
   if (!dumpjson) return rows.map((row) => asText(row, verbose)).join('')
   const [only, ...more] = rows
   if (selection.uuid !== undefined && only !== undefined && more.length === 0)
     return prettyJson(definitionJson(only)) // ready to be a definition's file
   return jsonByParent(rowsByParent(rows))
+}
+
+/** The same mdevs, as the API has them. */
+async function listed(
+  listing: Listing,
+  { defined, ...selection }: Selection & { readonly defined: boolean },
+  warn: Warn,
+  output: ListingFormat,
+): Promise<string> {
+  const mdevs = defined
+    ? definedMdevs(listing, selection, warn)
+    : listing.mdevs.filter((mdev) => mdev.active !== undefined && fits(mdev, selection))
+  return formatted(output, {
+    table: () => mdevTable(mdevs, paintsFor(process.stdout)),
+    value: { mdevs, faults: listing.faults },
+    names: mdevs.map(({ uuid }) => uuid),
+  })
 }
 
 function definedRows(listing: Listing, selection: Selection, warn: Warn): readonly Row[] {

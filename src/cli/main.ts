@@ -1,109 +1,36 @@
-/** `mdevkit`: the command line. One file a command; this one names them and turns errors into exit codes. */
+/** `mdevkit`: the command line. This file turns what a command throws into lines on standard error and an exit code. */
 import { readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { Command, CommanderError, InvalidArgumentError } from 'commander'
+import { CommanderError } from 'commander'
 import { runtimeRoot } from '../host/paths.ts'
 import { ApiClient, apiSocket } from '../http/client.ts'
 import { describeError } from '../lib/errno.ts'
-import { parseBytes } from '../lib/format.ts'
-import { collectCheck, conformance, type ConformanceOptions } from './conformance.ts'
-import type { DaemonCommandOptions } from './daemon.ts'
-import { host, type HostCommandOptions } from './host.ts'
-import { lspci, type LspciOptions } from './lspci.ts'
+import { exitCodeOf, REFUSED, USAGE } from './exit-codes.ts'
+import { hintOf, usageHint } from './hints.ts'
 import { refusalOf } from './mdevctl-refusal.ts'
-import { addMdevctlVerbs } from './mdevctl-verbs.ts'
-import { addNodedev } from './nodedev-verbs.ts'
-import { run, type RunOptions } from './run.ts'
-
-/** Exit codes: done, refused, wrong usage. */
-const REFUSED = 1
-const USAGE = 2
+import { createProgram, type ProgramSurroundings } from './program.ts'
 
 /** `mdevkit`, or what a link to it is named: `mdevctl`, or `lsmdev`, which is `mdevctl list`. */
 const calledAs = basename(process.argv[1] ?? '')
+const asMdevctl = calledAs === 'mdevctl' || calledAs === 'lsmdev'
 
-const program = new Command('mdevkit')
-  .description('Mediated devices in user space, served to virtual machines over vfio-user.')
-  .version(packageVersion())
-  .exitOverride()
-  .enablePositionalOptions()
-  .configureOutput({ outputError: (text, write) => write(`${usageFault(text)}\n`) })
-
-program
-  .command('run')
-  .description('run one parent and one mdev in the foreground, until Ctrl-C')
-  .argument('<driver>', "a shipped driver's name, or the path of a module (.ts or .js)")
-  .option('-t, --type <type>', "what to create, such as mtty-2 (default: the driver's first type)")
-  .option('-u, --uuid <uuid>', 'name of the mdev (default: a fresh one)')
-  .option('-s, --set <key=value>', 'a setting of the mdev; may be given again', collectSetting, [])
-  .option('--parent-set <key=value>', 'a setting of the parent; likewise', collectSetting, [])
-  .option('--lock-limit <size>', 'most guest memory kept locked, such as 64M', asSize)
-  .option('--map-unsealed', 'map guest memory that its owner can shrink: doing so ends mdevkit')
-  .option('--json', 'print one JSON object on standard output')
-  .option('-v, --verbose', 'log refused requests too')
-  .action((driver: string, options: RunOptions) => run(driver, options))
-
-program
-  .command('host')
-  .description('run one parent, managed over its control socket, until it is unregistered')
-  .argument('<driver>', "a shipped driver's name, or the path of a module (.ts or .js)")
-  .option('-n, --name <name>', "name of the parent (default: the driver's)")
-  .option(
-    '-s, --set <key=value>',
-    'a setting of the parent; may be given again',
-    collectSetting,
-    [],
-  )
-  .option('-v, --verbose', 'log refused requests too')
-  .action((driver: string, options: HostCommandOptions) => host(driver, options))
-
-program
-  .command('daemon')
-  .description('keep the mdevs of this machine, and serve the API')
-  .option('-c, --config <file>', 'configuration (default: mdevkit.toml of this user)')
-  .option('--definitions <dir>', 'where definitions are, as mdevctl has them')
-  .option('-v, --verbose', 'log refused requests too')
-  .action(async (options: DaemonCommandOptions) => {
-    const { daemon } = await import('./daemon.ts') // with a web server, which no other command is to wait for
-    await daemon(options, packageVersion())
-  })
-
-program
-  .command('conformance')
-  .description('check any vfio-user server against the protocol')
-  .requiredOption('--socket <path>', "the server's socket")
-  .option('--json', 'print one JSON object on standard output')
-  .option('--destructive', 'run also the checks that may disturb the device')
-  .option('--only <id...>', 'run these checks, or groups of them', collectCheck, [])
-  .action((options: ConformanceOptions) => conformance(options))
-
-program
-  .command('lspci')
-  .description('print the configuration space of a device as lspci -vvv does')
-  .requiredOption('--socket <path>', "the server's socket")
-  .option('--hex', 'print the dump that lspci -F reads')
-  .action((options: LspciOptions) => lspci(options))
-
-const plane = new ApiClient(apiSocket(runtimeRoot()))
-const out = (text: string): void => void process.stdout.write(text)
-addMdevctlVerbs(program, { plane, out, err: (text) => process.stderr.write(text) })
-addNodedev(program, { plane, sysfs: join(runtimeRoot(), 'sys') }, out)
-
-function collectSetting(
-  text: string,
-  before: readonly (readonly [string, string])[],
-): readonly (readonly [string, string])[] {
-  const at = text.indexOf('=')
-  if (at <= 0) throw new InvalidArgumentError('expected key=value.')
-  return [...before, [text.slice(0, at), text.slice(at + 1)]]
+const surroundings: ProgramSurroundings = {
+  get plane() {
+    return new ApiClient(apiSocket(runtimeRoot()))
+  },
+  get sysfs() {
+    return join(runtimeRoot(), 'sys')
+  },
+  out: (text) => void process.stdout.write(text),
+  err: (text) => void process.stderr.write(text),
+  version: packageVersion(),
+  asMdevctl,
 }
-
-function asSize(text: string): number {
-  const size = parseBytes(text)
-  if (size === undefined)
-    throw new InvalidArgumentError('expected bytes, or a number with K, M, G or T.')
-  return size
-}
+const program = createProgram(surroundings)
+const outputError = (text: string, write: (text: string) => void): void =>
+  write(`${usageFault(text)}\n`)
+for (const command of [program, ...program.commands.flatMap((each) => [each, ...each.commands])])
+  command.configureOutput({ outputError })
 
 function packageVersion(): string {
   const file = new URL('../../../package.json', import.meta.url)
@@ -121,7 +48,8 @@ function describeFailure(error: unknown): string {
 function usageFault(text: string): string {
   const line = oneLine(text)
   if (calledAs !== 'mdevctl') return `mdevkit: ${line}`
-  return `error: ${line.replace(/^unknown command/, 'unrecognized subcommand')}`
+  const [fault = ''] = line.split(' (Did you mean ')
+  return `error: ${fault.replace(/^unknown command/, 'unrecognized subcommand')}`
 }
 
 /** A refusal is one line, whoever worded it. */
@@ -132,19 +60,53 @@ function oneLine(text: string): string {
     .replaceAll(/\s*\n\s*/g, ' ')
 }
 
-try {
-  const args = process.argv.slice(2)
-  await program.parseAsync(calledAs === 'lsmdev' ? ['list', ...args] : args, { from: 'user' })
-} catch (error) {
+/** Where it goes has gone: `mdevkit list | head -1` is no failure. A disk that is full is one. */
+function surviveOutput(): void {
+  process.stderr.on('error', () => {})
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') return
+    process.stderr.write(`mdevkit: standard output: ${describeError(error)}\n`)
+    process.exitCode = asMdevctl ? REFUSED : exitCodeOf(error)
+  })
+}
+
+/** The command that was asked for, as far as it is known. */
+function commandName(): string {
+  return program.commands.find((each) => each.name() === program.args[0])?.name() ?? ''
+}
+
+function fail(error: unknown): void {
+  const name = commandName()
   const refusal = refusalOf(error)
   if (refusal !== undefined) {
     process.stderr.write(refusal.text)
-    process.exitCode = refusal.exitCode
-  } else if (error instanceof CommanderError) {
-    process.exitCode = error.exitCode === 0 ? 0 : USAGE // commander has said what is wrong
-  } else {
-    const name = program.args[0] === undefined ? 'mdevkit' : `mdevkit ${program.args[0]}`
-    process.stderr.write(`${name}: ${oneLine(describeFailure(error))}\n`)
-    process.exitCode = REFUSED
+  } else if (!(error instanceof CommanderError)) {
+    const prefix = name === '' ? 'mdevkit' : `mdevkit ${name}`
+    process.stderr.write(`${prefix}: ${oneLine(describeFailure(error))}\n`)
+  } else if (error.exitCode === 0) {
+    return // help, or the version
   }
+  const isUsage = error instanceof CommanderError // which has said itself what is wrong
+  const telling = isUsage ? USAGE : exitCodeOf(error)
+  process.exitCode = asMdevctl ? Math.min(telling, telling === USAGE ? USAGE : REFUSED) : telling
+  if (asMdevctl || (isUsage && error.code === 'commander.help')) return
+  const hint = telling === USAGE ? usageHint(name) : hintOf(error, name)
+  if (hint !== undefined) process.stderr.write(`hint: ${hint}\n`)
+}
+
+/** A daemon that does not answer is not waited for. */
+async function completeAndEnd(words: readonly string[]): Promise<void> {
+  const { complete } = await import('./complete.ts')
+  const text = await complete(program, words, surroundings)
+  await new Promise<void>((resolve) => process.stdout.write(text, () => resolve()))
+  process.exit()
+}
+
+surviveOutput()
+try {
+  const args = process.argv.slice(2)
+  if (args[0] === '__complete') await completeAndEnd(args.slice(1))
+  await program.parseAsync(calledAs === 'lsmdev' ? ['list', ...args] : args, { from: 'user' })
+} catch (error) {
+  fail(error)
 }

@@ -17,6 +17,9 @@ export function attributeRefusal(error: unknown, attributes: AttributeTexts): Re
   const [name, text] =
     named.find(([, each]) => message.includes(JSON.stringify(each))) ?? named.at(-1) ?? []
   if (name === undefined || text === undefined) return undefined
-  if (code === 'ENOENT') return new Refusal(`Invalid attribute '${name}'`)
-  return new Refusal(`Failed to write ${text} to attribute ${name}`, osError(error))
+  if (code === 'ENOENT') return new Refusal(`Invalid attribute '${name}'`, { code })
+  return new Refusal(`Failed to write ${text} to attribute ${name}`, {
+    code,
+    cause: osError(error),
+  })
 }

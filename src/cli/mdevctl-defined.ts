@@ -52,7 +52,9 @@ export function oneDefined(
 ): DefinedMdev {
   const [only, ...more] = definedMdevs(listing, selection, warn)
   if (only === undefined)
-    throw new Refusal(`Mediated device ${selectionText(selection)} is not defined`)
+    throw new Refusal(`Mediated device ${selectionText(selection)} is not defined`, {
+      code: 'ENOENT',
+    })
   if (more.length > 0)
     throw new Refusal(`Multiple definitions found for ${selection.uuid}, specify a parent`)
   return only

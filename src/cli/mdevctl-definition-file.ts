@@ -16,7 +16,10 @@ export function readJsonFile(path: string, what: 'file' | 'jsonfile'): string {
   try {
     return readFileSync(path, 'utf8')
   } catch (error) {
-    throw new Refusal(`Unable to read ${what} ${JSON.stringify(path)}`, osError(error))
+    throw new Refusal(`Unable to read ${what} ${JSON.stringify(path)}`, {
+      cause: osError(error),
+      origin: error,
+    })
   }
 }
 

@@ -1,20 +1,35 @@
 /** How mdevctl refuses: with a usage error in clap's words, or with an error and what caused it. */
+import type { ErrnoCode } from '../lib/errno.ts'
 
-/** Exit codes: refused, wrong usage. */
+/** mdevctl's exit codes: refused, wrong usage. */
 const REFUSED = 1
 const USAGE = 2
 
 /** The command line is wrong. The message is clap's, on one line: "unexpected argument '-x' found". */
 export class UsageError extends Error {}
 
-/** What was asked for is refused. The message is mdevctl's; `cause`, if there is one, is a text too. */
+export interface RefusalOptions {
+  /** What is printed below the message. */
+  readonly cause?: string
+  /** What kind of refusal it is. */
+  readonly code?: ErrnoCode
+  /** What it tells of in mdevctl's words, where that says of which kind it is. */
+  readonly origin?: unknown
+}
+
+/** What was asked for is refused. The message is mdevctl's. */
 export class Refusal extends Error {
-  constructor(message: string, cause?: string) {
+  readonly code: ErrnoCode | undefined
+  readonly origin: unknown
+
+  constructor(message: string, { cause, code, origin }: RefusalOptions = {}) {
     super(message, cause === undefined ? {} : { cause })
+    this.code = code
+    this.origin = origin
   }
 }
 
-/** What is printed on standard error, and the exit code; undefined for an error of another kind. */
+/** What is printed on standard error, and mdevctl's exit code; undefined for an error of another kind. */
 export function refusalOf(
   error: unknown,
 ): { readonly text: string; readonly exitCode: number } | undefined {

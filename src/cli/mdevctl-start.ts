@@ -22,7 +22,8 @@ export async function startMdev(plane: ControlPlane, mdev: Wanted): Promise<void
     if (error instanceof ErrnoError && (error.code === 'ENOSPC' || error.code === 'EUSERS'))
       throw noInstances(mdev) // somebody was faster
     const what = `Failed to create mdev ${uuid}, type ${type} on ${parent}`
-    throw attributeRefusal(error, attributes) ?? new Refusal(what, describeError(error))
+    const cause = describeError(error)
+    throw attributeRefusal(error, attributes) ?? new Refusal(what, { cause, origin: error })
   }
 }
 
@@ -30,9 +31,9 @@ async function mustBeInactive(plane: ControlPlane, { uuid, parent, type }: Wante
   const { mdevs } = await plane.list()
   const active = mdevs.find((mdev) => mdev.uuid === uuid && mdev.active !== undefined)?.active
   if (active === undefined) return
-  if (active.parent !== parent) throw new Refusal('Device exists under different parent')
-  if (active.type !== type) throw new Refusal('Device exists with different type')
-  throw new Refusal('Device already exists')
+  if (active.parent !== parent) throw exists('Device exists under different parent')
+  if (active.type !== type) throw exists('Device exists with different type')
+  throw exists('Device already exists')
 }
 
 async function mustHaveRoom(plane: ControlPlane, mdev: Wanted): Promise<void> {
@@ -42,14 +43,18 @@ async function mustHaveRoom(plane: ControlPlane, mdev: Wanted): Promise<void> {
   if (bearer === undefined) {
     const alike = parents.find(({ name }) => name.toLowerCase() === parent.toLowerCase())
     const hint = alike === undefined ? '' : `. Did you mean '${alike.name}'?`
-    throw new Refusal(`Unable to find parent device '${parent}'${hint}`)
+    throw new Refusal(`Unable to find parent device '${parent}'${hint}`, { code: 'ENOENT' })
   }
   const offered = bearer.types.find(({ name }) => name === type)
   if (offered === undefined)
-    throw new Refusal(`Parent ${parent} does not support mdev type ${type}`)
+    throw new Refusal(`Parent ${parent} does not support mdev type ${type}`, { code: 'ENOENT' })
   if (offered.availableInstances === 0) throw noInstances(mdev)
 }
 
+function exists(how: string): Refusal {
+  return new Refusal(how, { code: 'EEXIST' })
+}
+
 function noInstances({ parent, type }: Wanted): Refusal {
-  return new Refusal(`No available instances of ${type} on ${parent}`)
+  return new Refusal(`No available instances of ${type} on ${parent}`, { code: 'ENOSPC' })
 }

@@ -1,5 +1,5 @@
 /** mdevctl's verbs: which they are, which options they take, and which of these go together. */
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { ControlPlane } from '../http/model.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { define, type DefineOptions } from './define.ts'
@@ -11,6 +11,7 @@ import type { UsageRules } from './mdevctl-usage.ts'
 import { uuidFault, uuidOf } from './mdevctl-uuid.ts'
 import { createWarn } from './mdevctl-warn.ts'
 import { modify, type ModifyOptions } from './modify.ts'
+import { LISTING_FORMATS } from './output-format.ts'
 import { startParentMdevs } from './start-parent-mdevs.ts'
 import { start, type StartOptions } from './start.ts'
 import { stop, type StopOptions } from './stop.ts'
@@ -36,6 +37,8 @@ const FORCE = [
   'go on where a callout script refuses (there are none: no effect)',
 ] as const
 
+/** Where a listing is not to be mdevctl's. */
+const LISTING_RULES: UsageRules = { conflicts: [['output', ['dumpjson', 'verbose']]] }
 const NEEDS_UUID: UsageRules = { needs: [['uuid']] }
 const NEEDS_UUID_OR_PARENT: UsageRules = { needs: [['uuid', 'parent']] }
 const MODIFY_RULES: UsageRules = {
@@ -57,9 +60,10 @@ const MODIFY_RULES: UsageRules = {
 
 /** Adds them to `program`, which has to know its version, and to read options by their position. */
 export function addMdevctlVerbs(program: Command, surroundings: MdevctlSurroundings): void {
-  const verb = (name: string, description: string, rules?: UsageRules) => {
+  const verb = (name: string, description: string, rules?: UsageRules, hidden = false) => {
     const command = new MdevctlCommand(name, rules)
-    program.addCommand(command.copyInheritedSettings(program).description(description))
+    const settled = command.copyInheritedSettings(program).description(description)
+    program.addCommand(settled, { hidden })
     return command
   }
   const runs =
@@ -67,17 +71,19 @@ export function addMdevctlVerbs(program: Command, surroundings: MdevctlSurroundi
     async (...args: A) =>
       surroundings.out(await answer(surroundings, (context) => run(context, ...args)))
 
-  verb('types', 'list what can be created')
+  verb('types', 'list what can be created', LISTING_RULES)
     .option(PARENT, 'on this parent alone')
     .option('--dumpjson', 'as JSON')
+    .addOption(outputOption())
     .action(runs<[TypesOptions]>(types))
 
-  verb('list', 'list active mdevs, or definitions')
+  verb('list', 'list active mdevs, or definitions', LISTING_RULES)
     .option('-d, --defined', 'definitions, whether active or not')
     .option('--dumpjson', 'as JSON; of a single mdev, as its definition')
     .option('-v, --verbose', 'with the attributes of definitions')
     .option(`-u, ${UUID}`, 'this one alone', asUuid)
     .option(PARENT, 'on this parent alone')
+    .addOption(outputOption())
     .version(program.version() ?? '')
     .action(runs<[ListOptions]>(list))
 
@@ -131,11 +137,17 @@ export function addMdevctlVerbs(program: Command, surroundings: MdevctlSurroundi
     .option(...FORCE)
     .action(runs<[StopOptions]>(stop))
 
-  verb('start-parent-mdevs', "start a parent's mdevs that are defined as auto", {
-    needs: [['PARENT']],
-  })
+  const ofParent = "start a parent's mdevs that are defined as auto"
+  verb('start-parent-mdevs', ofParent, { needs: [['PARENT']] }, true)
     .argument('[PARENT]')
     .action(runs<[string]>(startParentMdevs))
+}
+
+/** mdevctl has none: its own text, unless this is given. */
+function outputOption(): Option {
+  return new Option('-o, --output <format>', "otherwise than mdevctl's text").choices(
+    LISTING_FORMATS,
+  )
 }
 
 /** @throws Refusal what the verb, or the control plane, refuses */
@@ -146,7 +158,8 @@ async function answer(
   try {
     return await run({ plane, warn: createWarn((text) => streams.err(text)) })
   } catch (error) {
-    throw error instanceof ErrnoError ? new Refusal(`${error.code}: ${error.message}`) : error
+    if (!(error instanceof ErrnoError)) throw error
+    throw new Refusal(`${error.code}: ${error.message}`, { origin: error })
   }
 }
 

@@ -22,7 +22,9 @@ export async function modifyLive(
   const listing = await plane.list()
   const active = listing.mdevs.find((mdev) => fits(mdev, selection) && mdev.active)?.active
   if (active === undefined)
-    throw new Refusal(`Mediated device ${selectionText(selection)} is not active`)
+    throw new Refusal(`Mediated device ${selectionText(selection)} is not active`, {
+      code: 'ENOENT',
+    })
   if (jsonfile === undefined) throw new Refusal("'live' option must be used with 'jsonfile' option")
   const definition = definitionOf(readJsonFile(jsonfile, 'file'))
   if (definition.type !== active.type) throw new Refusal("'type' cannot be changed on active mdev")

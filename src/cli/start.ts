@@ -44,6 +44,7 @@ async function wantedOf(
       if (type !== undefined && type !== definition.type)
         throw new Refusal(
           `Device ${uuid} already exists on parent ${only.parent} with type ${definition.type}`,
+          { code: 'EEXIST' },
         )
       const { attributes } = definition
       return { parent: only.parent, type: definition.type, attributes }

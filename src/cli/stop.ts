@@ -10,11 +10,12 @@ export interface StopOptions {
 export async function stop({ plane }: MdevctlContext, { uuid }: StopOptions): Promise<string> {
   const { mdevs } = await plane.list()
   if (!mdevs.some((mdev) => mdev.uuid === uuid && mdev.active !== undefined))
-    throw new Refusal(`Device ${uuid} is not an active mdev`)
+    throw new Refusal(`Device ${uuid} is not an active mdev`, { code: 'ENOENT' })
   try {
     await plane.stop(uuid, { wait: true })
   } catch (error) {
-    throw new Refusal(`Error removing device ${uuid}`, describeError(error))
+    const cause = describeError(error)
+    throw new Refusal(`Error removing device ${uuid}`, { cause, origin: error })
   }
   return ''
 }

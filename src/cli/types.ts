@@ -2,17 +2,27 @@
 import type { ParentView, TypeSnapshot } from '../http/model.ts'
 import type { MdevctlContext } from './mdevctl-context.ts'
 import { jsonByParent } from './mdevctl-json.ts'
+import { typeTable } from './mdev-table.ts'
+import { formatted, type ListingFormat } from './output-format.ts'
 
 export interface TypesOptions {
   readonly parent?: string
   readonly dumpjson?: boolean
+  /** As none of mdevctl's: with all that is known of each parent. */
+  readonly output?: ListingFormat
 }
 
 export async function types(
   { plane }: MdevctlContext,
-  { parent, dumpjson = false }: TypesOptions,
+  { parent, dumpjson = false, output }: TypesOptions,
 ): Promise<string> {
   const parents = (await plane.parents()).filter(({ name }) => (parent ?? name) === name)
+  if (output !== undefined)
+    return formatted(output, {
+      table: () => typeTable(parents),
+      value: parents,
+      names: [...new Set(parents.flatMap(({ types }) => types.map(({ name }) => name)))],
+    })
   if (dumpjson)
     return jsonByParent(new Map(parents.map((each) => [each.name, sortedTypes(each).map(asJson)])))
   return parents.map((each) => `${each.name}\n${sortedTypes(each).map(asText).join('')}`).join('')

@@ -14,7 +14,7 @@ export async function undefine(
 ): Promise<string> {
   const selection = { uuid, parent }
   if (definedMdevs(await plane.list(), selection, warn).length === 0)
-    throw new Refusal('No devices match the specified uuid')
+    throw new Refusal('No devices match the specified uuid', { code: 'ENOENT' })
   await plane.undefine(uuid, parent)
   return ''
 }

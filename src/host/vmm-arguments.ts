@@ -8,22 +8,31 @@ export function vfioUserDevice(socket: string): string {
   return JSON.stringify({ driver: 'vfio-user-pci', socket: { type: 'unix', path: socket } })
 }
 
-/** Arguments for qemu-system-x86_64 (10.1 or later). */
-export function qemuArguments(socket: string): string[] {
+/**
+ * Arguments for qemu-system-x86_64 (10.1 or later).
+ *
+ * @param sockets of each mdev that the guest is to have
+ * @param memory  of the guest, such as `512M`
+ */
+export function qemuArguments(sockets: string | readonly string[], memory = MEMORY): string[] {
   return [
     '-m',
-    MEMORY,
+    memory,
     // The device reaches guest memory only where it is shared, and safely only where it cannot shrink.
     '-object',
-    `memory-backend-memfd,id=mem,size=${MEMORY},share=on`,
+    `memory-backend-memfd,id=mem,size=${memory},share=on`,
     '-machine',
     'q35,memory-backend=mem',
-    '-device',
-    vfioUserDevice(socket),
+    ...[sockets].flat().flatMap((socket) => ['-device', vfioUserDevice(socket)]),
   ]
 }
 
-/** Arguments for cloud-hypervisor. */
-export function cloudHypervisorArguments(socket: string): string[] {
-  return ['--memory', `size=${MEMORY},shared=on`, '--user-device', `socket=${socket}`]
+/** Arguments for cloud-hypervisor, as {@link qemuArguments}. */
+export function cloudHypervisorArguments(
+  sockets: string | readonly string[],
+  memory = MEMORY,
+): string[] {
+  const devices = [sockets].flat().map((socket) => `socket=${socket}`)
+  // one option with many values: given again, it would be refused
+  return ['--memory', `size=${memory},shared=on`, '--user-device', ...devices]
 }

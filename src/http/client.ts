@@ -17,6 +17,15 @@ import type { Definition } from '../mdev/definition.ts'
 import type { MdevSnapshot } from '../mdev/state.ts'
 import { eventsOf } from './event-reader.ts'
 import type { MachineEvent, SnapshotEvent } from './events.ts'
+import { UnreachableError } from './unreachable-error.ts'
+
+/** Who answers. */
+export interface DaemonHealth {
+  readonly status: 'ok'
+  /** Of mdevkit. */
+  readonly version: string
+  readonly pid: number
+}
 
 /** Where the daemon serves its API. @param root the run-time root */
 export function apiSocket(root: string): string {
@@ -33,6 +42,10 @@ export class ApiClient implements ControlPlane {
   /** @param socketPath as {@link apiSocket}; connected to anew for each request */
   constructor(socketPath: string) {
     this.#socketPath = socketPath
+  }
+
+  async health(): Promise<DaemonHealth> {
+    return this.#ask('GET', '/health')
   }
 
   async parents(): Promise<readonly ParentView[]> {
@@ -86,7 +99,7 @@ export class ApiClient implements ControlPlane {
     try {
       const response = await this.#send('GET', '/v1/events', undefined, signal)
       yield* eventsOf(response)
-      throw new ErrnoError('ECONNRESET', `${this.#socketPath}: the event stream has ended`)
+      throw new UnreachableError('ECONNRESET', `${this.#socketPath}: the event stream has ended`)
     } catch (error) {
       if (signal?.aborted !== true) throw this.#faultOf(error)
     }
@@ -145,7 +158,7 @@ export class ApiClient implements ControlPlane {
     if (error instanceof ErrnoError) return error
     const code = error instanceof Error && 'code' in error ? String(error.code) : ''
     const fault = (errno: ErrnoCode, why: string) =>
-      new ErrnoError(errno, `${this.#socketPath}: ${why}`, { cause: error })
+      new UnreachableError(errno, `${this.#socketPath}: ${why}`, { cause: error })
     if (code === 'ENOENT' || code === 'ECONNREFUSED')
       return fault(code, 'no daemon answers; start it with: mdevkit daemon')
     if (code === 'ECONNRESET' || code === 'EPIPE') return fault('ECONNRESET', 'the daemon has gone')

@@ -74,6 +74,6 @@ test('host refuses what is no driver, in one line', async () => {
   using scratch = new Scratch()
   await using host = await Mdevkit.start(['host', 'nonsense'], { root: scratch.path })
   const { code, stderr } = await host.ended
-  assert.equal(code, 1)
+  assert.equal(code, 3)
   assert.match(stderr, /^mdevkit host: ENOENT: .*nonsense.*\n$/)
 })

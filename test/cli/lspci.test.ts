@@ -5,6 +5,7 @@ import { describe, test } from 'node:test'
 import { lspci } from '../support/lspci.ts'
 import { Mdevkit, PROJECT, serve } from '../support/mdevkit.ts'
 import { Scratch } from '../support/scratch.ts'
+import { refusalLine } from './refusal-line.ts'
 
 interface Ended {
   readonly code: number | null
@@ -68,8 +69,8 @@ describe('lspci', () => {
     process.env['PATH'] = '/nonexistent'
     try {
       const { code, stdout, stderr } = await lspciOf('mtty')
-      assert.match(stderr, /^mdevkit lspci: ENOENT: .*pciutils.*\n$/)
-      assert.deepEqual({ code, stdout }, { code: 1, stdout: '' })
+      assert.match(refusalLine(stderr), /^mdevkit lspci: ENOENT: .*pciutils.*\n$/)
+      assert.deepEqual({ code, stdout }, { code: 3, stdout: '' })
       assert.equal((await lspciOf('mtty', '--hex')).code, 0)
     } finally {
       process.env['PATH'] = PATH
@@ -82,8 +83,8 @@ describe('lspci', () => {
     await using command = await Mdevkit.start(['lspci', '--socket', path], { root: scratch.path })
     const { code, stdout, stderr } = await command.ended
     assert.deepEqual(
-      { code, stdout, stderr },
-      { code: 1, stdout: '', stderr: `mdevkit lspci: ENOENT: connect ${path}\n` },
+      { code, stdout, stderr: refusalLine(stderr) },
+      { code: 3, stdout: '', stderr: `mdevkit lspci: ENOENT: connect ${path}\n` },
     )
   })
 
@@ -91,7 +92,7 @@ describe('lspci', () => {
     using scratch = new Scratch()
     await using command = await Mdevkit.start(['lspci'], { root: scratch.path })
     const { code, stderr } = await command.ended
-    assert.equal(stderr, `mdevkit: required option '--socket <path>' not specified\n`)
+    assert.equal(refusalLine(stderr), `mdevkit: required option '--socket <path>' not specified\n`)
     assert.equal(code, 2)
   })
 })

@@ -1,0 +1,62 @@
+/** Mdevs, parents and types as tables. */
+import type { MdevView, ParentView } from '../http/model.ts'
+import type { Paints } from './paint.ts'
+import { type Cell, table } from './table.ts'
+
+/** Whether active or not; what it lacks where it is neither active nor wanted to be is shown as a dash. */
+export function mdevTable(mdevs: readonly MdevView[], paints: Paints): string {
+  const headings = ['UUID', 'PARENT', 'TYPE', 'START', 'STATE', 'GROUP', 'CLIENT', 'DETAIL']
+  return table(
+    headings,
+    mdevs.map(({ uuid, parent, active, definition, waits }) => [
+      uuid,
+      parent,
+      active?.type ?? definition?.type ?? '',
+      definition?.start ?? '',
+      stateOf({ active, waits }, paints),
+      active === undefined ? '' : String(active.group),
+      active?.client ?? '',
+      active?.socket ?? waits ?? '',
+    ]),
+  )
+}
+
+function stateOf(
+  { active, waits }: { readonly active: MdevView['active']; readonly waits: string | undefined },
+  { good, fair, bad }: Paints,
+): Cell {
+  if (active !== undefined)
+    return { text: active.state, paint: active.state === 'active' ? good : fair }
+  return waits === undefined ? 'defined' : { text: 'waiting', paint: bad }
+}
+
+export function parentTable(parents: readonly ParentView[], paints: Paints): string {
+  return table(
+    ['PARENT', 'DRIVER', 'STATE', 'PID', 'MDEVS', 'AVAILABLE'],
+    parents.map((parent) => [
+      parent.name,
+      parent.driver,
+      { text: parent.state, paint: parent.state === 'registered' ? paints.good : paints.fair },
+      String(parent.pid),
+      String(parent.mdevs.length),
+      parent.types
+        .map(({ name, availableInstances }) => `${name} ${availableInstances}`)
+        .join(', '),
+    ]),
+  )
+}
+
+export function typeTable(parents: readonly ParentView[]): string {
+  return table(
+    ['PARENT', 'TYPE', 'AVAILABLE', 'API', 'NAME'],
+    parents.flatMap(({ name: parent, types }) =>
+      types.map(({ name, availableInstances, deviceApi, prettyName }) => [
+        parent,
+        name,
+        String(availableInstances),
+        deviceApi,
+        prettyName,
+      ]),
+    ),
+  )
+}
