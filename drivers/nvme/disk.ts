@@ -12,7 +12,7 @@ export type Done = (error?: ErrnoError) => void
  * before `submit`, and with guest memory no longer in use.
  *
  * What `done` may say: EINVAL outside the slice or not in whole sectors · EFAULT, EACCES, EAGAIN of the guest's memory (see
- * `Dma`) · EROFS the slice is read-only · ENOSPC the image's file system is full · ESHUTDOWN the slice was closed · EIO, ENODEV…
+ * `Dma`) · EROFS the slice is read-only · ENOSPC the image's file system is full · ECANCELED the slice was closed · EIO, ENODEV…
  * what the file said.
  */
 export interface Slice {
@@ -35,11 +35,11 @@ export interface Slice {
   readInto(offset: number, buffer: Uint8Array, done: Done): void
   /** Hands over everything queued since. */
   submit(): void
-  /** Resolves once no request is left and no guest memory is in use. Requests that only wait for a limit end with ESHUTDOWN. */
+  /** Resolves once no request is left and no guest memory is in use. Requests that only wait for a limit end with ECANCELED. */
   quiesce(): Promise<void>
   /** What a guest may do a second, from now on. */
   limit(limits: Limits): void
-  /** Lets go of the slice; what is queued ends with ESHUTDOWN. Its bytes and its record stay. Idempotent. */
+  /** Lets go of the slice once nothing is under way; what waits ends with ECANCELED. Idempotent. */
   close(): Promise<void>
 }
 
@@ -58,18 +58,31 @@ export interface SliceOptions {
   readonly size: number
   readonly readOnly: boolean
   readonly limits: Limits
+  /** Whether its bytes stay when it is closed, or are zeroed and free for others then; true unless given. */
+  readonly keep?: boolean
   /** Called after the last of the `done`s that came together: one interrupt serves them all. */
   readonly onBatch: () => void
 }
 
 /** The disk of a parent, which is sliced. */
 export interface Disk {
+  /** Bytes. */
+  readonly size: number
   /** Bytes that no slice has: the longest run, which is what one more slice can have. */
   readonly free: number
+  /** How many more mdevs with `size` bytes can start: that fit, and those whose slice is there but not open. */
+  available(size: number): number
   /**
    * Opens the slice of an mdev: the recorded one, or a new one that is recorded before this returns.
    *
-   * @throws ENOSPC no room · EINVAL it is recorded with another size, or the size is not whole sectors · EBUSY open already
+   * @throws ENOSPC no room · EINVAL it is recorded with another size, or the size is not whole MiB · EBUSY open already, or
+   *         the one before is being let go of
    */
   open(uuid: string, options: SliceOptions): Slice
+  /** Resolves once no slice of that mdev is being let go of or wiped: before the next {@link open}. */
+  settled(uuid: string): Promise<void>
+  /** Whether the slice, which is open, is kept when it is closed, from now on. @throws ENOENT · what recording it says */
+  keep(uuid: string, keep: boolean): void
+  /** Closes all slices and the image. */
+  close(): Promise<void>
 }

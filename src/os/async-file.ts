@@ -112,7 +112,7 @@ export class AsyncFile {
     this.#engine.submit()
   }
 
-  /** Calls back once, after the last of the requests that end together now. */
+  /** Calls back once, after the last of the requests that end together now; soon, if none do. */
   afterBatch(action: () => void): void {
     this.#engine.afterBatch(action)
   }
@@ -151,7 +151,7 @@ export class AsyncFile {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    await this.idle()
+    if (this.#underWay > 0) await this.idle() // else it is closed on return: what failed can be tried again at once
     this.#engine.release()
     closeSync(this.#fd)
   }
@@ -169,6 +169,10 @@ export class AsyncFile {
   }
 
   #allocate(mode: number, position: number, length: number, done: FileDone): void {
+    if (length === 0) {
+      this.afterBatch(done) // fallocate(2) would say EINVAL
+      return
+    }
     if (this.#unknownModes.has(mode)) {
       this.#writeZeros(position, length, done)
       return

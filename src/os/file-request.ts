@@ -123,7 +123,7 @@ export interface FileEngine {
   queue(request: FileRequest): void
   /** Begins what was queued since; some of it may end before this returns. */
   submit(): void
-  /** Calls back once, after the last of those that end together. */
+  /** Calls back once, after the last of those that end together now; soon, if none do. */
   afterBatch(action: () => void): void
   /** One more user, who keeps the process alive; pairs with {@link release}, when nothing of theirs is under way. */
   hold(): void
@@ -147,7 +147,12 @@ export class Actions {
     this.#actions.push(action)
   }
 
-  /** Does all that was added before. What is thrown is as in {@link tellEnd}. */
+  /** As {@link run}, once what runs now has ended. */
+  runSoon(): void {
+    queueMicrotask(() => this.run())
+  }
+
+  /** Does all that was added before; what that adds comes later. What is thrown is as in {@link tellEnd}. */
   run(): void {
     if (this.#actions.length === 0) return
     const actions = this.#actions
@@ -159,6 +164,7 @@ export class Actions {
         throwLater(error)
       }
     }
+    if (this.#actions.length > 0) setImmediate(() => this.run()) // others first
   }
 }
 

@@ -76,6 +76,7 @@ export class RingEngine implements FileEngine {
 
   afterBatch(action: () => void): void {
     this.#afterBatch.add(action)
+    if (!this.#running) this.#afterBatch.runSoon()
   }
 
   /** Begins what was submitted and ends what has ended, until there is neither. @returns whether there was anything */

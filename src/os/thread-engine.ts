@@ -15,7 +15,7 @@ export class ThreadEngine implements FileEngine {
   readonly name = 'threads'
   #queued: FileRequest[] = []
   readonly #quick = new QuickIo()
-  #submitting = false
+  #ending = false
   readonly #afterBatch = new Actions()
 
   /** The thread pool keeps the process alive by itself. */
@@ -30,20 +30,21 @@ export class ThreadEngine implements FileEngine {
   submit(): void {
     const requests = this.#queued
     this.#queued = []
-    const isInner = this.#submitting // what has ended has led to more
+    const isInner = this.#ending // what has ended has led to more
     if (!isInner) this.#quick.beginTurn()
-    this.#submitting = true
+    this.#ending = true
     for (const request of requests) {
       const result = isInner ? undefined : this.#quick.attempt(request)
       if (result === undefined) this.#begin(request)
       else tellEnd(request, result)
     }
-    this.#submitting = isInner
+    this.#ending = isInner
     if (!isInner) this.#afterBatch.run()
   }
 
   afterBatch(action: () => void): void {
     this.#afterBatch.add(action)
+    if (!this.#ending) this.#afterBatch.runSoon()
   }
 
   #begin(request: FileRequest): void {
@@ -70,7 +71,9 @@ export class ThreadEngine implements FileEngine {
   }
 
   #end(request: FileRequest, result: number): void {
+    this.#ending = true
     tellEnd(request, result)
+    this.#ending = false
     this.#afterBatch.run()
   }
 }

@@ -1,7 +1,7 @@
 /** What a UART is tested with: registers as the data sheet numbers them, and a line, an interrupt and a clock of ours. */
-import type { Clock } from '../../../src/device/clock.ts'
 import type { SerialLine } from '../../../drivers/mtty/serial-line.ts'
 import { Uart16550 } from '../../../drivers/mtty/uart-16550.ts'
+import { FakeClock } from '../../support/fake-clock.ts'
 
 // PC16550D data sheet, table "Register Addresses": offsets 0 to 7; the first two are the divisor latch with DLAB set.
 export const RBR = 0
@@ -69,41 +69,6 @@ export class FakeLine implements SerialLine {
   setPresent(present: boolean): void {
     this.present = present
     this.onChange()
-  }
-}
-
-/** Time that passes when the test says so. */
-export class FakeClock implements Clock {
-  readonly #timers = new Map<symbol, { at: number; action: () => void }>()
-  #now = 0
-  /** Timers set so far. */
-  started = 0
-
-  now(): number {
-    return this.#now
-  }
-  after(ms: number, action: () => void): () => void {
-    const key = Symbol('timer')
-    this.started++
-    this.#timers.set(key, { at: this.#now + ms, action })
-    return () => this.#timers.delete(key)
-  }
-  /** Timers that are running. */
-  get running(): number {
-    return this.#timers.size
-  }
-  advance(ms: number): void {
-    const end = this.#now + ms
-    for (;;) {
-      const due = [...this.#timers].filter(([, timer]) => timer.at <= end)
-      const next = due.toSorted(([, a], [, b]) => a.at - b.at)[0]
-      if (next === undefined) break
-      const [key, { at, action }] = next
-      this.#timers.delete(key)
-      this.#now = at
-      action()
-    }
-    this.#now = end
   }
 }
 

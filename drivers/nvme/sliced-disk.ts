@@ -1,0 +1,195 @@
+/** An image in slices: who has which bytes, what is free, and what becomes of the bytes of those that go. */
+import { type Clock, ErrnoError, type Logger } from 'mdevkit'
+import type { Disk, Slice, SliceOptions } from './disk.ts'
+import { type Image, SLICE_UNIT } from './image.ts'
+import { ImageSlice } from './slice.ts'
+import { type Extent, readRecord, type SliceEntry, writeRecord } from './slice-record.ts'
+
+/** Bytes that are wiped by one request. */
+const WIPE_STEP = 2 ** 30
+
+export interface SlicedDiskOptions {
+  readonly image: Image
+  /** Where the slices are recorded. */
+  readonly recordPath: string
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+export class SlicedDisk implements Disk {
+  readonly #image: Image
+  readonly #recordPath: string
+  readonly #clock: Clock
+  readonly #log: Logger
+  /** By their place; as recorded. */
+  #entries: readonly SliceEntry[]
+  readonly #open = new Map<string, Slice>()
+  /** What is being let go of or wiped, by uuid. */
+  readonly #ending = new Map<string, Promise<void>>()
+
+  /**
+   * Takes over the image; it is closed before this throws. What an earlier process left to be wiped is wiped from now on.
+   *
+   * @throws EINVAL the record is none, or of another image: nothing is changed then · what reading it says
+   */
+  constructor({ image, recordPath, clock, log }: SlicedDiskOptions) {
+    this.#image = image
+    this.#recordPath = recordPath
+    this.#clock = clock
+    this.#log = log
+    try {
+      this.#entries = readRecord(recordPath, image.size)
+    } catch (error) {
+      void image.file.close()
+      throw error
+    }
+    for (const { uuid, state } of this.#entries) if (state !== 'kept') this.#beginWipe(uuid)
+  }
+
+  get size(): number {
+    return this.#image.size
+  }
+
+  get free(): number {
+    return this.#gaps().reduce((most, { size }) => Math.max(most, size), 0)
+  }
+
+  /** What carries out its requests: `io_uring`, or `threads`. */
+  get engine(): string {
+    return this.#image.file.engine
+  }
+
+  /** How many slices are recorded. */
+  get count(): number {
+    return this.#entries.length
+  }
+
+  /** Bytes of no slice, in all. */
+  get freeInAll(): number {
+    return this.#gaps().reduce((sum, { size }) => sum + size, 0)
+  }
+
+  available(size: number): number {
+    const fit = this.#gaps().reduce((count, gap) => count + Math.floor(gap.size / size), 0)
+    const asleep = this.#entries.filter(
+      (entry) => entry.state === 'kept' && entry.size === size && !this.#open.has(entry.uuid),
+    )
+    return fit + asleep.length
+  }
+
+  async settled(uuid: string): Promise<void> {
+    await this.#ending.get(uuid)
+  }
+
+  open(uuid: string, options: SliceOptions): Slice {
+    const { size, keep = true } = options
+    const what = `slice of ${uuid}`
+    if (this.#open.has(uuid)) throw new ErrnoError('EBUSY', `${what}: open already`)
+    if (!Number.isSafeInteger(size) || size <= 0 || size % SLICE_UNIT !== 0)
+      throw new ErrnoError('EINVAL', `${what}: ${size} bytes are no multiple of 1 MiB`)
+    const recorded = this.#entryOf(uuid)
+    if (this.#ending.has(uuid) || recorded?.state === 'wiping')
+      throw new ErrnoError('EBUSY', `${what}: being wiped`)
+    if (recorded !== undefined && recorded.size !== size)
+      throw new ErrnoError(
+        'EINVAL',
+        `${what}: has ${recorded.size} bytes already, not ${size}; keep that size, or wipe it first`,
+      )
+    const place = recorded ?? { uuid, ...this.#place(what, size) }
+    const entry: SliceEntry = { ...place, state: keep ? 'kept' : 'scratch' }
+    if (entry.state !== recorded?.state) this.#record(uuid, entry)
+    const slice = new ImageSlice(this.#image, entry, options, this.#clock, () => {
+      this.#open.delete(uuid)
+      if (this.#entryOf(uuid)?.state === 'scratch') this.#beginWipe(uuid)
+    })
+    this.#open.set(uuid, slice)
+    return slice
+  }
+
+  keep(uuid: string, keep: boolean): void {
+    const entry = this.#entryOf(uuid)
+    if (entry === undefined || !this.#open.has(uuid))
+      throw new ErrnoError('ENOENT', `slice of ${uuid}: not open`)
+    const state = keep ? 'kept' : 'scratch'
+    if (state !== entry.state) this.#record(uuid, { ...entry, state })
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(Array.from(this.#open.values(), (slice) => slice.close()))
+    await Promise.all(this.#ending.values())
+    await this.#image.file.close()
+  }
+
+  #entryOf(uuid: string): SliceEntry | undefined {
+    return this.#entries.find((entry) => entry.uuid === uuid)
+  }
+
+  /** First fit. @throws ENOSPC */
+  #place(what: string, size: number): Extent {
+    const gap = this.#gaps().find((each) => each.size >= size)
+    if (gap === undefined)
+      throw new ErrnoError(
+        'ENOSPC',
+        `${what}: no ${size} bytes in one piece are free on ${this.#image.path}, ${this.free} are`,
+      )
+    return { offset: gap.offset, size }
+  }
+
+  #gaps(): Extent[] {
+    const gaps: Extent[] = []
+    let offset = 0
+    for (const entry of [...this.#entries, { offset: this.#image.size, size: 0 }]) {
+      if (entry.offset > offset) gaps.push({ offset, size: entry.offset - offset })
+      offset = entry.offset + entry.size
+    }
+    return gaps
+  }
+
+  /** Records another state of a slice, or that there is none. @throws what writing says; nothing has changed then */
+  #record(uuid: string, entry: SliceEntry | undefined): void {
+    const others = this.#entries.filter((each) => each.uuid !== uuid)
+    const entries = entry === undefined ? others : [...others, entry]
+    entries.sort((a, b) => a.offset - b.offset)
+    writeRecord(this.#recordPath, entries)
+    this.#entries = entries
+  }
+
+  #beginWipe(uuid: string): void {
+    const wiped = this.#wipe(uuid).catch((error: unknown) => {
+      const message = error instanceof Error ? error.message : String(error)
+      this.#log.error(`slice of ${uuid}: not wiped, which the next start tries again: ${message}`)
+    })
+    this.#ending.set(
+      uuid,
+      wiped.then(() => void this.#ending.delete(uuid)),
+    )
+  }
+
+  /** Makes zeros of a slice, and then free space. */
+  async #wipe(uuid: string): Promise<void> {
+    const entry = this.#entryOf(uuid)!
+    if (entry.state !== 'wiping') this.#record(uuid, { ...entry, state: 'wiping' })
+    const { file } = this.#image
+    const end = entry.offset + entry.size
+    for (let at = entry.offset; at < end; at += WIPE_STEP) {
+      const length = Math.min(WIPE_STEP, end - at)
+      await ended((done) => file.discard(at, length, done), file)
+    }
+    await ended((done) => file.sync(done), file)
+    this.#record(uuid, undefined)
+  }
+}
+
+/** Begins a request, and waits for its end. */
+function ended(
+  begin: (done: (error?: ErrnoError) => void) => void,
+  file: { submit(): void },
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    begin((error) => {
+      if (error === undefined) resolve()
+      else reject(error)
+    })
+    file.submit()
+  })
+}

@@ -1,0 +1,224 @@
+/** One slice: what it moves, what it refuses, and that nothing of it lies outside. */
+import assert from 'node:assert/strict'
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { describe, test } from 'node:test'
+import * as fc from 'fast-check'
+import type { Done, Slice } from '../../../drivers/nvme/disk.ts'
+import { DiskSetup, io, type Memory, MIB } from './disk-guest.ts'
+
+const SECTOR = 512
+
+function pattern(length: number, seed: number): Buffer {
+  const bytes = Buffer.alloc(length)
+  for (let i = 0; i < length; i++) bytes[i] = ((i >> 3) * 31 + i + seed * 17) & 0xff
+  return bytes
+}
+
+for (const engine of ['io_uring', 'threads'] as const) {
+  describe(`a slice by ${engine}`, () => {
+    test('moves bytes between its place and the guest, in many parts', async () => {
+      await using setup = new DiskSetup(4, { engine })
+      setup.open(1, 1)
+      const slice = setup.open(2, 2)
+      setup.memory.fill(pattern(MIB, 1))
+      const parts = [
+        { iova: 100, length: 300 },
+        { iova: 5000, length: 212 },
+        { iova: 8192, length: 4096 },
+      ]
+      await io(slice, (done) => slice.write(2 * SECTOR, parts, done))
+      const expected = Buffer.concat(
+        parts.map(({ iova, length }) => pattern(MIB, 1).subarray(iova, iova + length)),
+      )
+      const at = MIB + 2 * SECTOR
+      assert.deepEqual(readFileSync(setup.path).subarray(at, at + 4608), expected)
+      const whole = [{ iova: MIB, length: 4608 }]
+      await io(slice, (done) => slice.read(2 * SECTOR, whole, done))
+      assert.deepEqual(setup.memory.sees(4608, MIB), expected)
+      const own = new Uint8Array(4608)
+      await io(slice, (done) => slice.readInto(2 * SECTOR, own, done))
+      assert.deepEqual(Buffer.from(own), expected)
+    })
+
+    test('tells of a batch once, after all its ends; refusals are ends too', async () => {
+      await using setup = new DiskSetup(2, { engine })
+      const log: string[] = []
+      const slice = setup.open(1, 1, { onBatch: () => log.push('batch') })
+      const part = [{ iova: 0, length: SECTOR }]
+      const ended = new Promise<void>((resolve) => {
+        let left = 5
+        const done: Done = (error) => {
+          log.push(error?.code ?? 'done')
+          if (--left === 0) setTimeout(resolve, 1)
+        }
+        slice.read(0, part, done)
+        slice.write(MIB, part, done)
+        slice.read(0, [{ iova: 2 ** 40, length: SECTOR }], done)
+        slice.read(7, part, done)
+        slice.read(SECTOR, part, done)
+        assert.deepEqual(log, [])
+        slice.submit()
+      })
+      await ended
+      assert.equal(log.at(-1), 'batch')
+      const ends = log.filter((word) => word !== 'batch').toSorted()
+      assert.deepEqual(ends, ['EFAULT', 'EINVAL', 'EINVAL', 'done', 'done'])
+    })
+
+    test('close() and quiesce() end what waits for a limit, and wait for the rest', async () => {
+      await using setup = new DiskSetup(2, { engine })
+      const slice = setup.open(1, 1, { limits: { bandwidth: 0, iops: 10 } })
+      const outcomes: string[] = []
+      for (let i = 0; i < 4; i++) {
+        const done: Done = (error) => outcomes.push(error?.code ?? 'done')
+        slice.read(i * SECTOR, [{ iova: 0, length: SECTOR }], done)
+      }
+      slice.submit()
+      await slice.quiesce()
+      assert.deepEqual(outcomes.toSorted(), ['ECANCELED', 'ECANCELED', 'ECANCELED', 'done'])
+      setup.clock.advance(10_000)
+      await io(slice, (done) => slice.read(0, [{ iova: 0, length: SECTOR }], done))
+      await slice.close()
+      await assert.rejects(
+        io(slice, (done) => slice.flush(done)),
+        { code: 'ECANCELED' },
+      )
+    })
+
+    test('what waits for a limit begins without being submitted again', async () => {
+      await using setup = new DiskSetup(2, { engine })
+      const slice = setup.open(1, 1, { limits: { bandwidth: SECTOR, iops: 0 } })
+      const part = [{ iova: 0, length: SECTOR }]
+      const ends = [1, 2, 3].map((i) => io(slice, (done) => slice.read(i * SECTOR, part, done)))
+      await ends[0]
+      setup.clock.advance(2100)
+      await Promise.all(ends)
+      slice.limit({ bandwidth: 0, iops: 0 })
+      await io(slice, (done) => slice.read(0, part, done))
+    })
+
+    test('an image that was cut short under it is EIO, and a flush of it still works', async () => {
+      await using setup = new DiskSetup(2, { engine })
+      const slice = setup.open(1, 2)
+      truncateSync(setup.path, MIB)
+      const part = [{ iova: 0, length: SECTOR }]
+      await assert.rejects(
+        io(slice, (done) => slice.read(MIB, part, done)),
+        { code: 'EIO', message: /disk.img: read of 512 B at 0x100000: the file ends before it/ },
+      )
+      await io(slice, (done) => slice.read(0, part, done))
+      await io(slice, (done) => slice.flush(done))
+    })
+
+    test('a read-only one refuses all that changes it', async () => {
+      await using setup = new DiskSetup(2, { engine })
+      writeFileSync(setup.path, pattern(2 * MIB, 5))
+      const slice = setup.open(1, 1, { readOnly: true })
+      const part = [{ iova: 0, length: SECTOR }]
+      for (const begin of [
+        (done: Done) => slice.write(0, part, done),
+        (done: Done) => slice.discard(0, SECTOR, done),
+        (done: Done) => slice.zero(0, SECTOR, done),
+      ])
+        await assert.rejects(io(slice, begin), { code: 'EROFS' })
+      await io(slice, (done) => slice.flush(done))
+      await io(slice, (done) => slice.read(0, part, done))
+      assert.deepEqual(readFileSync(setup.path), pattern(2 * MIB, 5))
+    })
+  })
+}
+
+/** Anything that a controller could ask for by mistake, and much that it should. */
+const place = fc.oneof(
+  { weight: 4, arbitrary: fc.integer({ min: 0, max: (4 * MIB) / SECTOR }).map((n) => n * SECTOR) },
+  fc.constantFrom(-SECTOR, 0.5, MIB - 1, 2 ** 53, 2 ** 60, Number.NaN, Infinity, -Infinity),
+)
+const size = fc.oneof(
+  { weight: 4, arbitrary: fc.integer({ min: 0, max: 64 }).map((n) => n * SECTOR) },
+  { weight: 1, arbitrary: fc.constantFrom(-SECTOR, 1, 2 ** 52, 2 ** 53, Number.NaN, MIB) },
+)
+const request = fc.record({
+  slice: fc.integer({ min: 0, max: 2 }),
+  what: fc.constantFrom('read', 'write', 'discard', 'zero', 'readInto', 'flush'),
+  offset: place,
+  length: size,
+  seed: fc.integer({ min: 0, max: 255 }),
+})
+type Request = typeof request extends fc.Arbitrary<infer R> ? R : never
+
+/** Slices of 1, 2 and 1 MiB at 0, 1 and 3 MiB; of an image of 5. */
+const PLACES = [
+  { start: 0, size: MIB },
+  { start: MIB, size: 2 * MIB },
+  { start: 3 * MIB, size: MIB },
+] as const
+
+async function play(
+  slice: Slice,
+  memory: Memory,
+  { what, offset, length, seed }: Request,
+): Promise<{ error: string | undefined; read?: Buffer }> {
+  const parts =
+    length > 2048
+      ? [
+          { iova: 0, length: 1024 },
+          { iova: 1024, length: length - 1024 },
+        ]
+      : [{ iova: 0, length }]
+  const isSound = Number.isSafeInteger(length) && length >= 0 && length <= MIB
+  if (isSound) memory.fill(pattern(length, seed))
+  const own = new Uint8Array(isSound ? length : 0)
+  try {
+    await io(slice, (done) => {
+      if (what === 'read') slice.read(offset, parts, done)
+      else if (what === 'write') slice.write(offset, parts, done)
+      else if (what === 'readInto') slice.readInto(offset, own, done)
+      else if (what === 'flush') slice.flush(done)
+      else slice[what](offset, length, done)
+    })
+  } catch (error) {
+    return { error: (error as { code: string }).code }
+  }
+  if (what === 'read') return { error: undefined, read: memory.sees(length) }
+  if (what === 'readInto') return { error: undefined, read: Buffer.from(own) }
+  return { error: undefined }
+}
+
+test('whatever is asked of slices, each has its own bytes alone (byte-exact model)', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(request, { minLength: 1, maxLength: 30 }),
+      fc.constantFrom('io_uring' as const, 'threads' as const),
+      async (requests, engine) => {
+        await using setup = new DiskSetup(5, { engine })
+        const model = pattern(5 * MIB, 99)
+        writeFileSync(setup.path, model)
+        const slices = PLACES.map(({ size }, i) => setup.open(i + 1, size / MIB))
+        for (const one of requests) {
+          const { start, size } = PLACES[one.slice]!
+          const { what, offset, seed } = one
+          const length = what === 'flush' ? 0 : one.length
+          const isInside =
+            what === 'flush' ||
+            (Number.isSafeInteger(offset) &&
+              Number.isSafeInteger(length) &&
+              offset >= 0 &&
+              length >= 0 &&
+              offset + length <= size &&
+              offset % SECTOR === 0 &&
+              length % SECTOR === 0)
+          const outcome = await play(slices[one.slice]!, setup.memory, one)
+          if (what === 'readInto' && !(length >= 0 && length <= MIB)) continue // it has no length of its own
+          assert.equal(outcome.error, isInside ? undefined : 'EINVAL', JSON.stringify(one))
+          if (!isInside || what === 'flush') continue
+          const at = start + offset
+          if (what === 'write') model.set(pattern(length, seed), at)
+          else if (outcome.read === undefined) model.fill(0, at, at + length)
+          else assert.deepEqual(outcome.read, model.subarray(at, at + length))
+        }
+        assert.ok(readFileSync(setup.path).equals(model), 'the image is as the model')
+      },
+    ),
+    { numRuns: 40, endOnFailure: true },
+  )
+})
