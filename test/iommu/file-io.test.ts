@@ -181,12 +181,13 @@ for (const engine of ['io_uring', 'threads'] as const) {
       let ended = false
       const done = () => (ended = true)
       setup.memory.queueFromFile([{ iova: START.mapped, length: PAGE }], file, 0, done)
-      file.submit()
       const unmapped = guest.container.unmap(START.mapped, SIZE)
       assert.ok(unmapped instanceof Promise)
       await assert.rejects(setup.fromFile([{ iova: START.mapped, length: 8 }], 0), {
         code: 'EFAULT',
       })
+      assert.equal(ended, false)
+      file.submit()
       assert.equal(await unmapped, SIZE)
       assert.equal(ended, true)
       assert.deepEqual(guest.sees('mapped', 0, PAGE), pattern(PAGE))
