@@ -30,3 +30,8 @@ export function statusOfDisk(error: ErrnoError, access: DiskAccess): number {
 export function isMediaError(status: number): boolean {
   return status === STATUS.UNRECOVERED_READ_ERROR || status === STATUS.WRITE_FAULT
 }
+
+/** Whether it is the guest who was wrong, and would be again. */
+export function isOfGuest(status: number): boolean {
+  return status === STATUS.DATA_TRANSFER_ERROR || status === STATUS.NAMESPACE_WRITE_PROTECTED
+}

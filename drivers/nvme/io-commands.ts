@@ -5,7 +5,7 @@ import { Compare } from './compare.ts'
 import type { DataPointers } from './data-pointer.ts'
 import type { Resolved } from './descriptor-list.ts'
 import { DatasetManagement } from './dataset-management.ts'
-import { type DiskAccess, isMediaError, statusOfDisk } from './disk-status.ts'
+import { type DiskAccess, isMediaError, isOfGuest, statusOfDisk } from './disk-status.ts'
 import { type Namespace, NAMESPACE_ID } from './namespace.ts'
 import { BROADCAST_NSID, NVM, RW, STATUS } from './spec.ts'
 import type { Statistics } from './statistics.ts'
@@ -175,6 +175,7 @@ export class IoCommands {
   #failed(command: Command, error: ErrnoError, access: DiskAccess): void {
     const status = statusOfDisk(error, access)
     if (isMediaError(status)) this.#context.statistics.mediaErrors++
-    command.fail(status)
+    if (isOfGuest(status)) command.refuse(status)
+    else command.fail(status)
   }
 }

@@ -61,7 +61,10 @@ export interface Cqe {
 /** A pair of queues, of the same id. */
 export class QueuePair {
   readonly id: number
+  /** Entries of each. */
   readonly size: number
+  readonly completions: number
+  /** Where they are. */
   readonly submission: number
   readonly completion: number
   tail = 0
@@ -70,11 +73,12 @@ export class QueuePair {
   nextId = 1
   readonly waiting = new Map<number, (cqe: Cqe) => void>()
 
-  constructor(id: number, size: number, submission: number, completion: number) {
+  constructor(id: number, [size, completions]: readonly [number, number], host: NvmeHost) {
     this.id = id
     this.size = size
-    this.submission = submission
-    this.completion = completion
+    this.completions = completions
+    this.submission = host.allocate(size * 64)
+    this.completion = host.allocate(completions * 16)
   }
 }
 
@@ -134,6 +138,8 @@ export class NvmeHost implements Disposable {
   readonly view: DataView
   admin!: QueuePair
   readonly queues = new Map<number, QueuePair>()
+  /** Those whose completions are taken by the test alone. */
+  readonly held = new Set<QueuePair>()
   #next = MEMORY
 
   private constructor(client: Client, memory: ClientMemory, interrupts: ClientInterrupts) {
@@ -153,7 +159,7 @@ export class NvmeHost implements Disposable {
     const host = new NvmeHost(client, await client.map(MEMORY, MEMORY_SIZE, { shared }), interrupts)
     for (let i = 0; i < interrupts.count; i++)
       interrupts.vector(i).onInterrupt(() => {
-        for (const queue of host.queues.values()) host.reap(queue)
+        for (const queue of host.queues.values()) if (!host.held.has(queue)) host.reap(queue)
       })
     await host.masterBus(true)
     return host
@@ -213,7 +219,7 @@ export class NvmeHost implements Disposable {
     await this.disable()
     this.#next = MEMORY
     this.memory.bytes.fill(0)
-    this.admin = new QueuePair(0, entries, this.allocate(), this.allocate())
+    this.admin = new QueuePair(0, [entries, entries], this)
     this.queues.clear()
     this.queues.set(0, this.admin)
     await this.set(AQA, (entries - 1) * 0x1_0001)
@@ -230,24 +236,18 @@ export class NvmeHost implements Disposable {
   }
 
   /** Creates both queues of an id, with that vector. */
-  async createPair(id: number, entries: number): Promise<QueuePair> {
-    const pair = new QueuePair(
-      id,
-      entries,
-      this.allocate(entries * 64),
-      this.allocate(entries * 16),
-    )
-    const size = (entries - 1) * 0x1_0000 + id
+  async createPair(id: number, entries: number, completions = entries): Promise<QueuePair> {
+    const pair = new QueuePair(id, [entries, completions], this)
     await this.command({
       opcode: 0x05,
       prp1: pair.completion,
-      cdw10: size,
+      cdw10: (completions - 1) * 0x1_0000 + id,
       cdw11: id * 0x1_0000 + 3,
     })
     await this.command({
       opcode: 0x01,
       prp1: pair.submission,
-      cdw10: size,
+      cdw10: (entries - 1) * 0x1_0000 + id,
       cdw11: id * 0x1_0000 + 1,
     })
     this.queues.set(id, pair)
@@ -327,6 +327,16 @@ export class NvmeHost implements Disposable {
     return cqe!
   }
 
+  /** How many completions are there. */
+  unread(queue: QueuePair): number {
+    for (let count = 0, { phase } = queue; ; count++) {
+      const index = (queue.head + count) % queue.completions
+      if (count > 0 && index === 0) phase ^= 1
+      const status = this.view.getUint16(queue.completion + index * 16 + 14 - MEMORY, true)
+      if ((status & 1) !== phase) return count
+    }
+  }
+
   /** Takes completions that are there. @param acknowledged whether the head doorbell is written */
   reap(queue: QueuePair, acknowledged = true): Cqe[] {
     const found: Cqe[] = []
@@ -342,7 +352,7 @@ export class NvmeHost implements Disposable {
         status: (status >> 1) & 0x7ff,
         doNotRetry: (status & 0x8000) !== 0,
       })
-      queue.head = (queue.head + 1) % queue.size
+      queue.head = (queue.head + 1) % queue.completions
       if (queue.head === 0) queue.phase ^= 1
     }
     if (found.length > 0 && acknowledged) this.ringAt(2 * queue.id + 1, queue.head)

@@ -1,0 +1,142 @@
+/** Disabling, resetting, shutting down, and deleting queues, with commands under way. */
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { CC, CC_ENABLE, CSTS, NvmeHost, PAGE, pattern, RDY, Stage } from './nvme-host.ts'
+
+const [WRITE, READ] = [1, 2] as const
+const SHUTDOWN_COMPLETE = 0x08
+
+/** Commands that the disk has begun, into memory that says so if it changes. */
+async function busy(stage: Stage, host: NvmeHost, count: number): Promise<number> {
+  const buffer = host.allocate(count * PAGE)
+  host.bytes(buffer, count * PAGE).fill(0xee)
+  stage.slice.bytes.set(pattern(count * PAGE, 1))
+  stage.slice.hold()
+  for (let i = 0; i < count; i++)
+    host.put(host.queue(1), {
+      opcode: READ,
+      nsid: 1,
+      prp1: buffer + i * PAGE,
+      cdw10: i * 8,
+      cdw12: 7,
+    })
+  host.ring(host.queue(1))
+  while (stage.slice.underWay < count) await host.get(CSTS)
+  return buffer
+}
+
+test('nvme is not ready again until the disk uses no memory of the guest that disabled it', async () => {
+  using stage = await Stage.start()
+  using host = await NvmeHost.ready(stage)
+  await busy(stage, host, 10)
+  const { completion } = host.queue(1)
+  await host.set(CC, 0)
+  for (let i = 0; i < 20; i++) assert.equal(await host.get(CSTS), RDY)
+  stage.slice.free()
+  await host.status(RDY, 0)
+  assert.ok(
+    host.bytes(completion, 1024).every((byte) => byte === 0),
+    'commands were completed',
+  )
+  // nothing more happens in memory
+  const before = Buffer.from(host.memory.bytes)
+  await host.get(CSTS)
+  assert.ok(before.equals(host.memory.bytes))
+  await host.enable()
+  await host.createPair(1, 16)
+  assert.equal((await host.io({ opcode: READ, prp1: host.allocate() })).status, 0)
+})
+
+test('nvme that is enabled before it was seen disabled becomes ready when the disk is', async () => {
+  using stage = await Stage.start()
+  using host = await NvmeHost.ready(stage)
+  await busy(stage, host, 3)
+  await host.set(CC, 0)
+  await host.set(CC, CC_ENABLE)
+  stage.slice.free()
+  await host.status(RDY, RDY)
+  host.admin.tail = 0
+  host.admin.head = 0
+  host.admin.phase = 1
+  host.bytes(host.admin.completion, PAGE).fill(0)
+  await host.command({ opcode: 6, prp1: host.allocate(), cdw10: 1 })
+})
+
+test('nvme that is reset by the client starts from nothing, once the disk is done', async () => {
+  using stage = await Stage.start()
+  using host = await NvmeHost.ready(stage)
+  await busy(stage, host, 3)
+  const reset = host.client.reset()
+  stage.slice.free()
+  await reset
+  for (const register of [CC, CSTS, 0x24, 0x28, 0x2c, 0x30, 0x34])
+    assert.equal(await host.get(register), 0)
+  await host.masterBus(true)
+  await host.enable()
+  await host.createPair(1, 16)
+  assert.equal((await host.io({ opcode: READ, prp1: host.allocate() })).status, 0)
+})
+
+test('nvme forgets a guest that went while the disk was busy', async () => {
+  using stage = await Stage.start()
+  {
+    using host = await NvmeHost.ready(stage)
+    await busy(stage, host, 3)
+  }
+  stage.slice.free()
+  await stage.served.idle()
+  using host = await NvmeHost.ready(stage)
+  assert.equal((await host.io({ opcode: READ, prp1: host.allocate() })).status, 0)
+})
+
+test('nvme has flushed when its shutdown is complete', async () => {
+  using stage = await Stage.start()
+  using host = await NvmeHost.ready(stage)
+  await host.io({ opcode: WRITE, prp1: host.allocate() })
+  for (const how of [1, 2]) {
+    stage.slice.calls.length = 0
+    await host.set(CC, CC_ENABLE | (how << 14))
+    await host.status(0x0c, SHUTDOWN_COMPLETE)
+    assert.deepEqual(stage.slice.calls, ['flush 0+0'])
+    await host.enable()
+    assert.equal(await host.get(CSTS), RDY)
+  }
+})
+
+test('nvme deletes a queue once its commands have ended', async () => {
+  using stage = await Stage.start()
+  using host = await NvmeHost.ready(stage)
+  await busy(stage, host, 4)
+  let deleted = false
+  const deletion = host.command({ opcode: 0x00, cdw10: 1 }).then(() => (deleted = true))
+  await host.command({ opcode: 6, prp1: host.allocate(), cdw10: 1 })
+  assert.equal(deleted, false)
+  // what comes meanwhile is not taken
+  host.put(host.queue(1), { opcode: READ, nsid: 1 })
+  host.ring(host.queue(1))
+  stage.slice.free()
+  await deletion
+  assert.equal(host.queue(1).head, 4)
+  assert.equal(stage.slice.calls.length, 4)
+  await host.command({ opcode: 0x04, cdw10: 1 })
+})
+
+test('nvme keeps what does not fit into a completion queue until there is room', async () => {
+  using stage = await Stage.start()
+  using host = await NvmeHost.ready(stage, { pairs: 0 })
+  const queue = await host.createPair(1, 64, 4)
+  host.held.add(queue)
+  const prp1 = host.allocate()
+  const blocks = Array.from({ length: 10 }, (_, block) => block)
+  const ends = host.begin(queue, ...blocks.map((cdw10) => ({ opcode: READ, nsid: 1, prp1, cdw10 })))
+  while (stage.slice.calls.length < blocks.length || stage.slice.underWay > 0) await host.get(CSTS)
+  const found: number[] = []
+  while (found.length < blocks.length) {
+    // one entry always stays free
+    assert.ok(host.unread(queue) <= 3)
+    found.push(...host.reap(queue).map(({ id }) => id))
+    await host.get(CSTS)
+  }
+  assert.deepEqual(found, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+  await Promise.all(ends)
+})
