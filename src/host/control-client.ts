@@ -7,6 +7,7 @@ import type { AttributeTexts } from '../mdev/attribute.ts'
 import type { MdevSnapshot, ParentNow, ParentSnapshot } from '../mdev/state.ts'
 import {
   connectionOver,
+  CONTROL_END,
   CONTROL_EVENT,
   CONTROL_VERSION,
   type ControlEvent,
@@ -43,6 +44,7 @@ export class ControlClient extends EventEmitter<ControlClientEvents> {
       this.#note(event)
       this.emit('event', event)
     })
+    connection.onRequest(CONTROL_END, () => null)
     connection.onClose(() => this.emit('close'))
     connection.listen()
   }

@@ -66,7 +66,7 @@ export interface ControlEvent extends ParentNow {
 }
 
 export const CONTROL_EVENT = 'event'
-/** Told to who has unregistered the parent: the host ends now. */
+/** Asked of everyone connected: the host ends, once they have heard all that was told before, and so have answered this. */
 export const CONTROL_END = 'end'
 
 /** A connection over `socket`, not listening yet. It ends with the socket. */
@@ -116,13 +116,19 @@ function check(method: string, schema: TSchema, params: unknown): void {
   throw new ErrnoError('EINVAL', `${method}${fault?.instancePath ?? ''}: ${fault?.message}`)
 }
 
+/** Where nobody reads any more: it could not be written, or its answer never came. */
+const HANG_UPS = new Set<number>([
+  ErrorCodes.PendingResponseRejected,
+  ErrorCodes.MessageWriteError,
+  ErrorCodes.ConnectionInactive,
+])
+
 /** What a failed request throws here: the errno of the other side, or ECONNRESET where there is nobody any more. */
 export function refusalOf(error: unknown, what: string): ErrnoError {
   if (error instanceof ResponseError) {
     const { code } = (error.data ?? {}) as { code?: ErrnoCode }
     if (code !== undefined) return new ErrnoError(code, error.message)
-    if (error.code !== ErrorCodes.PendingResponseRejected)
-      return new ErrnoError('EPROTO', `${what}: ${error.message}`)
+    if (!HANG_UPS.has(error.code)) return new ErrnoError('EPROTO', `${what}: ${error.message}`)
   }
   return new ErrnoError('ECONNRESET', `${what}: the host has gone`, { cause: error })
 }

@@ -2,6 +2,7 @@
 import { rmSync } from 'node:fs'
 import { createServer, type Server, type Socket } from 'node:net'
 import type { MessageConnection } from 'vscode-jsonrpc/node'
+import { inTime, systemClock } from '../lib/clock.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import type { MdevEvents } from '../mdev/events.ts'
@@ -24,6 +25,9 @@ import {
   type ControlEvent,
 } from './control-protocol.ts'
 import type { Host } from './host.ts'
+
+/** How long those who are connected have to hear of the end. */
+const END_MS = 1000
 
 const TOLD = [
   'registered',
@@ -115,15 +119,21 @@ export class ControlServer {
     answer(connection, 'showParent', () => snapshotOfNow(host.parent))
     answer(connection, 'unregister', async ({ force }) => {
       await host.parent.unregister({ force })
-      setImmediate(() => void this.#endAfterAnswer(connection))
+      setImmediate(() => void this.#endAfterAnswer())
       return null
     })
     connection.listen()
   }
 
-  /** Messages go out one after the other: once another one has, the answer before it has too. */
-  async #endAfterAnswer(connection: MessageConnection): Promise<void> {
-    await connection.sendNotification(CONTROL_END).catch(() => {}) // it has gone, which is as good
+  /**
+   * Each side handles messages in their order: who has answered this has heard the answer and all events before it. One that
+   * does not answer is not waited for.
+   */
+  async #endAfterAnswer(): Promise<void> {
+    const heard = [...this.#listeners.values()].map(
+      async (connection) => connection.sendRequest(CONTROL_END).catch(() => {}), // it has gone, which is as good
+    )
+    await inTime(Promise.all(heard), 'end', END_MS, systemClock).catch(() => {})
     this.#options.onUnregistered()
   }
 

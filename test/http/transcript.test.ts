@@ -1,0 +1,98 @@
+/** The kernel's transcript over the HTTP API and its event stream, with hosts behind it that are managed over their sockets. */
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { MachineEvent, SnapshotEvent } from '../../src/http/events.ts'
+import type { Driver } from '../../src/mdev/driver.ts'
+import type { Found } from '../daemon/support.ts'
+import { Client } from '../mdev/support.ts'
+import { TRANSCRIPT_CASES } from '../mdev/transcript-cases.ts'
+import { Player, type Surface } from '../mdev/transcript-player.ts'
+import { Api } from './support.ts'
+
+class ApiSurface implements Surface {
+  readonly #api: Api
+  readonly #found = new Map<string, Found>()
+  readonly #end = new AbortController()
+  readonly #events: AsyncGenerator<SnapshotEvent | MachineEvent, void, void>
+
+  private constructor(api: Api) {
+    this.#api = api
+    this.#events = api.client.events(this.#end.signal)
+  }
+
+  static async start(): Promise<ApiSurface> {
+    const surface = new ApiSurface(await Api.start())
+    await surface.#events.next() // the snapshot: from here on it hears of everything
+    return surface
+  }
+
+  async register(parent: string, driver: Driver): Promise<void> {
+    this.#found.set(parent, await this.#api.daemon.host(driver, parent))
+  }
+
+  async unregister(parent: string): Promise<void> {
+    const host = this.#api.daemon.hosts.find(parent)
+    const gone = new Promise<void>((resolve) => {
+      this.#api.daemon.hosts.on('down', (name) => name === parent && resolve())
+    })
+    await host?.unregister()
+    await gone
+  }
+
+  async create(parent: string, type: string, uuid: string): Promise<void> {
+    await this.#api.client.start({ parent, type, uuid })
+  }
+
+  async remove(uuid: string, options: { readonly wait?: boolean } = {}): Promise<void> {
+    await this.#api.client.stop(uuid, options)
+  }
+
+  async available(name: string): Promise<Readonly<Record<string, number>> | undefined> {
+    const parent = (await this.#api.client.parents()).find((each) => each.name === name)
+    return (
+      parent && Object.fromEntries(parent.types.map((type) => [type.name, type.availableInstances]))
+    )
+  }
+
+  async mdevs(): Promise<readonly string[]> {
+    const { mdevs } = await this.#api.client.list()
+    return mdevs
+      .filter(({ active }) => active?.state === 'active')
+      .map(({ uuid }) => uuid)
+      .toSorted()
+  }
+
+  open(uuid: string): Client {
+    for (const { host } of this.#found.values()) {
+      const mdev = host.parent.mdevs.find((each) => each.uuid === uuid)
+      if (mdev !== undefined) return new Client(mdev)
+    }
+    assert.fail(`mdev ${uuid}: nowhere`)
+  }
+
+  async event(): Promise<string> {
+    const { value: event } = await this.#events.next()
+    if (event === undefined || event.action === 'snapshot') return 'nothing'
+    const state = 'MDEV_STATE' in event ? event.MDEV_STATE : undefined
+    return state === undefined ? `${event.action} ${uuidIn(event)}` : `${state} ${event.parent}`
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#end.abort()
+    await this.#events.return()
+    await this.#api[Symbol.asyncDispose]()
+  }
+}
+
+function uuidIn(event: MachineEvent): string {
+  return 'uuid' in event ? event.uuid : ''
+}
+
+describe('The transcript over the HTTP API', () => {
+  for (const { section, title, play } of TRANSCRIPT_CASES) {
+    test(`${section}: ${title}`, async () => {
+      await using surface = await ApiSurface.start()
+      await play(new Player(surface))
+    })
+  }
+})
