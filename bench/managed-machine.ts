@@ -64,7 +64,7 @@ export class ManagedMachine implements AsyncDisposable {
     await Promise.race([once(daemon.stdout, 'data'), this.#end(daemon)])
     await this.#allThere(count)
     const took = performance.now() - began
-    this.#hosts = (await this.api.parents()).map(({ pid }) => pid)
+    this.#hosts = (await this.api.parents()).flatMap(({ pid }) => pid ?? [])
     return took
   }
 
@@ -79,7 +79,7 @@ export class ManagedMachine implements AsyncDisposable {
     const there = () => parents === PARENTS.length && mdevs === count
     for await (const event of this.api.events()) {
       if (event.action === 'snapshot') {
-        parents = event.parents.length
+        parents = event.parents.filter(({ pid }) => pid !== undefined).length
         mdevs = event.mdevs.filter(({ active }) => active?.state === 'active').length
       } else if ('view' in event) parents++
       else if (event.action === 'bind') mdevs++

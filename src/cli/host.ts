@@ -1,13 +1,17 @@
 /** `mdevkit host`: one parent with no mdevs yet, managed over its control socket, until it is unregistered or told to end. */
 import { ControlServer } from '../host/control-server.ts'
 import { loadDriver } from '../host/driver-loader.ts'
+import { FileClaims } from '../host/file-claims.ts'
 import { Host, type HostOptions } from '../host/host.ts'
-import { hostSocket } from '../host/paths.ts'
+import { hostSocket, runtimeRoot } from '../host/paths.ts'
 import { createLogger } from '../lib/log.ts'
+import { Unwind } from '../lib/unwind.ts'
 import { endOfRun } from './end-of-run.ts'
 
 export interface HostCommandOptions {
   readonly name?: string
+  /** Whether it is that name or none: then it is claimed before the driver is loaded, however long that takes. */
+  readonly exact?: boolean
   readonly set: NonNullable<HostOptions['settings']>
   readonly verbose?: boolean
 }
@@ -15,21 +19,29 @@ export interface HostCommandOptions {
 /**
  * Runs until the parent is unregistered, or SIGINT or SIGTERM; then nothing is left behind.
  *
- * @throws what refuses the driver, a setting, or the control socket · what the driver's `open` throws
+ * @throws what refuses the driver, a setting, the control socket, or an exact name · what the driver's `open` throws
  */
 export async function host(specifier: string, options: HostCommandOptions): Promise<void> {
-  const log = createLogger(options.verbose === true ? 'debug' : 'info')
+  const { name, exact = false, set: settings, verbose = false } = options
+  const log = createLogger(verbose ? 'debug' : 'info')
+  const root = runtimeRoot()
   const end = new AbortController()
   const ended = endOfRun(end.signal)
+  using unclaim = new Unwind()
+  const claim =
+    exact && name !== undefined ? new FileClaims(root).claimExactParent(name) : undefined
+  if (claim !== undefined) unclaim.defer(() => claim.release())
   const driver = await loadDriver(specifier)
   const served = await Host.register({
     driver,
     log,
-    settings: options.set,
-    ...(options.name === undefined ? {} : { name: options.name }),
+    root,
+    settings,
+    ...(name === undefined ? {} : { name }),
+    ...(claim === undefined ? {} : { claim }),
   })
   try {
-    const path = hostSocket(served.root, served.parent.name)
+    const path = hostSocket(root, served.parent.name)
     const control = new ControlServer({
       host: served,
       path,

@@ -3,6 +3,7 @@ import type { AttributeTexts, ControlPlane } from '../http/model.ts'
 import { describeError, ErrnoError } from '../lib/errno.ts'
 import { attributeRefusal } from './mdevctl-attribute-refusal.ts'
 import { Refusal } from './mdevctl-refusal.ts'
+import { presentParents } from './present-parents.ts'
 
 interface Wanted {
   readonly uuid: string
@@ -38,7 +39,7 @@ async function mustBeInactive(plane: ControlPlane, { uuid, parent, type }: Wante
 
 async function mustHaveRoom(plane: ControlPlane, mdev: Wanted): Promise<void> {
   const { parent, type } = mdev
-  const parents = await plane.parents()
+  const parents = await presentParents(plane)
   const bearer = parents.find(({ name }) => name === parent)
   if (bearer === undefined) {
     const alike = parents.find(({ name }) => name.toLowerCase() === parent.toLowerCase())

@@ -6,6 +6,7 @@ import { fits, oneDefined, selectionText } from './mdevctl-defined.ts'
 import { definitionOf, readJsonFile } from './mdevctl-definition-file.ts'
 import { Refusal } from './mdevctl-refusal.ts'
 import type { ModifyOptions } from './modify.ts'
+import { presentParents } from './present-parents.ts'
 
 /**
  * Makes the settings of an active mdev those of the file; with `defined` its definition too, once that has succeeded.
@@ -42,7 +43,8 @@ async function change(
   { uuid, parent, attributes: before }: MdevSnapshot,
   after: AttributeTexts,
 ): Promise<void> {
-  const settings = (await plane.parents()).find(({ name }) => name === parent)?.attributes ?? []
+  const settings =
+    (await presentParents(plane)).find(({ name }) => name === parent)?.attributes ?? []
   if (!settings.some((setting) => setting.change === 'live')) throw notSupported()
   const [old, wanted] = [new Map(before), new Map(after)] // of a name that comes again the last one holds
   if ([...old.keys()].some((name) => !wanted.has(name))) throw notSupported() // nothing takes a setting back

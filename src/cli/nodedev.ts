@@ -5,6 +5,7 @@ import { ErrnoError } from '../lib/errno.ts'
 import { freshUuid } from '../lib/uuid.ts'
 import { findMdev, findParent, mdevNodeName, parentNodeName } from './nodedev-names.ts'
 import { formatMdev, formatParent, parseMdev, type WantedMdev } from './nodedev-xml.ts'
+import { presentParents } from './present-parents.ts'
 
 export interface NodedevContext {
   readonly plane: ControlPlane
@@ -141,7 +142,7 @@ export async function autostartNode(
 async function nodesOf(
   plane: ControlPlane,
 ): Promise<{ readonly parents: readonly ParentView[]; readonly mdevs: readonly MdevView[] }> {
-  const [parents, { mdevs }] = await Promise.all([plane.parents(), plane.list()])
+  const [parents, { mdevs }] = await Promise.all([presentParents(plane), plane.list()])
   return { parents, mdevs }
 }
 
@@ -151,7 +152,7 @@ async function wantedOf(
   file: string,
 ): Promise<{ readonly wanted: WantedMdev; readonly parent: string }> {
   const wanted = parseMdev(readFileSync(file === '-' ? 0 : file, 'utf8'))
-  const parents = await plane.parents()
+  const parents = await presentParents(plane)
   return { wanted, parent: parentOf(parents, wanted.parent) }
 }
 

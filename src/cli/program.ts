@@ -104,6 +104,7 @@ export function createProgram(surroundings: ProgramSurroundings): Command {
   command('host', 'run one parent, managed over its control socket, until it is unregistered')
     .argument(...DRIVER)
     .option('-n, --name <name>', "name of the parent (default: the driver's)")
+    .option('--exact', 'refuse where another host has that name, instead of adding a number')
     .option(...VERBOSE)
     .action(async (driver: string, options: HostCommandOptions) => {
       const { host } = await import('./host.ts')

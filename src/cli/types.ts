@@ -4,6 +4,7 @@ import type { MdevctlContext } from './mdevctl-context.ts'
 import { jsonByParent } from './mdevctl-json.ts'
 import { typeTable } from './mdev-table.ts'
 import { formatted, type ListingFormat } from './output-format.ts'
+import { presentParents } from './present-parents.ts'
 
 export interface TypesOptions {
   readonly parent?: string
@@ -16,7 +17,7 @@ export async function types(
   { plane }: MdevctlContext,
   { parent, dumpjson = false, output }: TypesOptions,
 ): Promise<string> {
-  const parents = (await plane.parents()).filter(({ name }) => (parent ?? name) === name)
+  const parents = (await presentParents(plane)).filter(({ name }) => (parent ?? name) === name)
   if (output !== undefined)
     return formatted(output, {
       table: () => typeTable(parents),

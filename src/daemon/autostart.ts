@@ -105,15 +105,14 @@ export class Autostart extends EventEmitter<AutostartEvents> {
     try {
       await machine.start({ parent, uuid })
       log.info(`mdev ${uuid}: started on parent ${parent}`)
-      this.#attempts.delete(id)
-      this.emit('started', attempt.key)
+      if (this.#forget(id, attempt)) this.emit('started', attempt.key)
     } catch (error) {
-      if (this.#attempts.get(id) !== attempt) return // its parent has gone meanwhile
-      if (!(await this.#isStillWanted(attempt.key))) {
-        this.#attempts.delete(id)
-        this.emit('forgotten', attempt.key)
+      const wanted = await this.#isStillWanted(attempt.key)
+      if (!wanted) {
+        if (this.#forget(id, attempt)) this.emit('forgotten', attempt.key)
         return
       }
+      if (this.#attempts.get(id) !== attempt) return // its parent has gone meanwhile
       const waitMs = attempt.backOff.failed()
       attempt.why = describeError(error)
       log.warn(`mdev ${uuid}: not started: ${attempt.why}; tried again in ${waitMs / 1000} s`)
@@ -122,10 +121,19 @@ export class Autostart extends EventEmitter<AutostartEvents> {
     }
   }
 
-  /** Somebody may have started it, or changed its definition. */
+  /** @returns false where it is forgotten already: its parent has gone meanwhile */
+  #forget(id: string, attempt: Attempt): boolean {
+    return this.#attempts.get(id) === attempt && this.#attempts.delete(id)
+  }
+
+  /** Somebody may have started it, or changed its definition. Where that cannot be seen just now, it is wanted. */
   async #isStillWanted({ parent, uuid }: DefinitionKey): Promise<boolean> {
-    const { mdevs } = await this.#options.machine.list()
-    const mdev = mdevs.find((each) => each.parent === parent && each.uuid === uuid)
-    return mdev?.definition?.start === 'auto' && mdev.active === undefined
+    try {
+      const { mdevs } = await this.#options.machine.list()
+      const mdev = mdevs.find((each) => each.parent === parent && each.uuid === uuid)
+      return mdev?.definition?.start === 'auto' && mdev.active === undefined
+    } catch {
+      return true
+    }
   }
 }

@@ -32,7 +32,11 @@ export class DaemonPlane implements ControlPlane {
   }
 
   async parents(): Promise<readonly ParentView[]> {
-    return this.#options.machine.parents()
+    const { machine, hosts, supervisors } = this.#options
+    const missing = [...supervisors]
+      .filter(([name]) => hosts.find(name) === undefined)
+      .map(([name, supervisor]) => parentWithout(name, supervisor.driver, this.#whyNoHost(name)))
+    return [...(await machine.parents()), ...missing].toSorted((a, b) => (a.name < b.name ? -1 : 1))
   }
 
   async list(): Promise<{
@@ -44,7 +48,7 @@ export class DaemonPlane implements ControlPlane {
       this.#options.autostart.waiting.map(({ parent, uuid, why }) => [`${parent}/${uuid}`, why]),
     )
     const whyNot = ({ parent, uuid }: MdevView) =>
-      said.get(`${parent}/${uuid}`) ?? this.#whyNoHost(parent)
+      said.get(`${parent}/${uuid}`) ?? this.#whyNotStarted(parent)
     return { mdevs: mdevs.map((mdev) => waiting(mdev, whyNot)), faults }
   }
 
@@ -77,12 +81,33 @@ export class DaemonPlane implements ControlPlane {
   }
 
   /** Undefined where it has one: then nobody waits, as it was stopped by hand or is defined since. */
-  #whyNoHost(parent: string): string | undefined {
-    const { hosts, supervisors } = this.#options
-    if (hosts.find(parent) !== undefined) return undefined
-    const now = supervisors.get(parent)?.now
-    if (now?.state === 'waiting') return `parent ${parent}: ${now.why}`
-    return `parent ${parent}: ${now?.state === 'starting' ? 'its host is starting' : 'no host runs it'}`
+  #whyNotStarted(parent: string): string | undefined {
+    if (this.#options.hosts.find(parent) !== undefined) return undefined
+    return `parent ${parent}: ${this.#whyNoHost(parent)}`
+  }
+
+  #whyNoHost(parent: string): string {
+    const now = this.#options.supervisors.get(parent)?.now
+    if (now?.state === 'waiting') return now.why
+    return now?.state === 'starting' ? 'its host is starting' : 'no host runs it'
+  }
+}
+
+/** What is known of a parent whose host is not there. @param waits why it is not */
+function parentWithout(name: string, driver: string, waits: string): ParentView {
+  return {
+    name,
+    driver,
+    state: 'unregistered',
+    types: [],
+    attributes: [],
+    parentAttributes: [],
+    settings: [],
+    values: {},
+    status: {},
+    faults: [],
+    mdevs: [],
+    waits,
   }
 }
 

@@ -1,19 +1,20 @@
 /** The definitions of a machine, as files: `<directory>/<parent>/<uuid>`, which mdevctl reads and writes too. */
-import { mkdirSync, readdirSync, type Dirent, unlinkSync } from 'node:fs'
+import { readdirSync, type Dirent, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
+import { makeDirectory } from '../host/paths.ts'
 import { describeError, ErrnoError } from '../lib/errno.ts'
 import { parseUuid } from '../lib/uuid.ts'
 import type { DefinedMdev, DefinitionFault, DefinitionKey } from '../mdev/control-plane.ts'
-import { type Definition, formatDefinition, parseDefinition } from '../mdev/definition.ts'
-import { readSmallFile, syncDirectory, UNFINISHED, writeFileAtomic } from '../os/atomic-file.ts'
+import { type Definition, formatDefinition } from '../mdev/definition.ts'
+import { syncDirectory, UNFINISHED, writeFileAtomic } from '../os/atomic-file.ts'
+import { DefinitionCache } from './definition-cache.ts'
 
-/** Far more than any definition needs. */
-const MAX_FILE = 1024 * 1024
 /** What can be a parent's name: one part of a path, and no file that is hidden. */
 const PARENT_NAME = /^[^./\0][^/\0]*$/
 
 export class DefinitionStore {
   readonly #directory: string
+  readonly #read = new DefinitionCache()
 
   /** @param directory such as /etc/mdevctl.d; made when the first definition is written */
   constructor(directory: string) {
@@ -91,7 +92,7 @@ export class DefinitionStore {
    */
   write(key: DefinitionKey, definition: Definition, { replace = false } = {}): void {
     const path = this.#path(key)
-    mkdirSync(join(this.#directory, key.parent), { recursive: true, mode: 0o755 })
+    makeDirectory(join(this.#directory, key.parent), 0o755)
     try {
       writeFileAtomic(path, formatDefinition(definition), { mode: 0o644, exclusive: !replace })
     } catch (error) {
@@ -120,7 +121,7 @@ export class DefinitionStore {
   }
 
   #parse(path: string): Definition {
-    return parseDefinition(readSmallFile(path, MAX_FILE))
+    return this.#read.definitionAt(path)
   }
 }
 

@@ -1,8 +1,9 @@
 /** Notices what becomes of definitions, whoever writes them: this process, mdevctl, or an editor. */
 import { EventEmitter } from 'node:events'
-import { type FSWatcher, mkdirSync, readdirSync, watch } from 'node:fs'
+import { existsSync, type FSWatcher, readdirSync, statSync, watch } from 'node:fs'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
+import { makeDirectory } from '../host/paths.ts'
 import { describeError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import type { DefinedMdev, DefinitionKey } from '../mdev/control-plane.ts'
@@ -10,6 +11,8 @@ import type { DefinitionStore } from './definition-store.ts'
 
 /** Files change in several steps, and often several at a time. */
 const SETTLE_MS = 50
+/** When to look again where it could not be done. */
+const RETRY_MS = 30_000
 
 export interface DefinitionWatcherOptions {
   readonly store: DefinitionStore
@@ -28,6 +31,8 @@ export class DefinitionWatcher extends EventEmitter<DefinitionEvents> {
   readonly #options: DefinitionWatcherOptions
   /** Of the directory itself under '', of each parent's under its name. */
   readonly #watchers = new Map<string, FSWatcher>()
+  /** Which directory is watched: names may change hands. */
+  #watched = ''
   #known = new Map<string, DefinedMdev>()
   #faults: readonly string[] = []
   #timer: NodeJS.Timeout | undefined
@@ -40,9 +45,8 @@ export class DefinitionWatcher extends EventEmitter<DefinitionEvents> {
   constructor(options: DefinitionWatcherOptions) {
     super()
     this.#options = options
-    mkdirSync(options.directory, { recursive: true, mode: 0o755 })
     try {
-      this.#watch('')
+      this.#watchDirectory()
       this.#watchParents()
       this.#look()
     } catch (error) {
@@ -97,7 +101,7 @@ export class DefinitionWatcher extends EventEmitter<DefinitionEvents> {
     const { directory, log } = this.#options
     const watcher = watch(join(directory, parent), (_event, name) => {
       // What is watched is a directory, not a name: another one may have taken its place.
-      if (parent === '' && name !== null) this.#unwatch(name)
+      if (parent === '' && name !== null && name !== '') this.#unwatch(name)
       this.#lookSoon()
     })
     watcher.on('error', (error) => log.warn(`watching definitions: ${describeError(error)}`))
@@ -109,16 +113,31 @@ export class DefinitionWatcher extends EventEmitter<DefinitionEvents> {
     this.#watchers.delete(parent)
   }
 
-  #lookSoon(): void {
+  /** The directory may have been removed, or another one may have taken its place. */
+  #watchDirectory(): void {
+    const { directory } = this.#options
+    if (!existsSync(directory)) this.#watched = ''
+    makeDirectory(directory, 0o755)
+    const { dev, ino, birthtimeNs } = statSync(directory, { bigint: true })
+    const identity = `${dev} ${ino} ${birthtimeNs}` // numbers of inodes are given out again at once
+    if (identity === this.#watched) return
+    for (const parent of this.#watchers.keys()) this.#unwatch(parent)
+    this.#watch('')
+    this.#watched = identity
+  }
+
+  #lookSoon(waitMs = SETTLE_MS): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined
       try {
+        this.#watchDirectory()
         this.#watchParents()
         this.#look()
       } catch (error) {
         this.#options.log.warn(`definitions: ${describeError(error)}`)
+        this.#lookSoon(RETRY_MS) // nobody may tell us when it is better
       }
-    }, SETTLE_MS).unref()
+    }, waitMs).unref()
   }
 }
 

@@ -1,20 +1,22 @@
 /** The hosts of this machine, found by their control sockets: those that come, and those that were there before. */
 import { EventEmitter } from 'node:events'
-import { type FSWatcher, mkdirSync, readdirSync, watch } from 'node:fs'
+import { type FSWatcher, mkdirSync, readdirSync, rmSync, watch } from 'node:fs'
 import { dirname } from 'node:path'
 import { ControlClient } from '../host/control-client.ts'
 import type { ControlEvent } from '../host/control-protocol.ts'
-import { hostSocket } from '../host/paths.ts'
+import { hostLock, hostSocket } from '../host/paths.ts'
 import { BackOff } from '../lib/back-off.ts'
-import { describeError } from '../lib/errno.ts'
+import { describeError, ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
+import { isLocked } from '../os/file-lock.ts'
 
 const SUFFIX = '.sock'
 /** A socket is there a moment before anybody listens. */
 const FIRST_TRY_MS = 20
 const LONGEST_WAIT_MS = 1000
-/** So often a socket that refuses is tried; then it is left until something happens there again. */
+/** So often a socket is tried soon; then seldom where its host lives, and else not until something happens there again. */
 const TRIES = 8
+const SELDOM_MS = 30_000
 
 /**
  * - `up`: a host is there, and what it bears is known. - `down`: it has gone.
@@ -81,17 +83,25 @@ export class Hosts extends EventEmitter<HostsEvents> {
   }
 
   async #connect(parent: string): Promise<void> {
+    const path = hostSocket(this.#root, parent)
     const backOff = new BackOff({ firstMs: FIRST_TRY_MS, longestMs: LONGEST_WAIT_MS })
-    while (!this.#closed) {
+    for (let tries = 1; !this.#closed; tries++) {
       try {
-        this.#welcome(parent, await ControlClient.connect(hostSocket(this.#root, parent)))
+        this.#welcome(parent, await hostAt(path, parent))
         return
       } catch (error) {
-        const code = error instanceof Error && 'code' in error ? error.code : undefined
+        const code = codeOf(error)
         if (code === 'ENOENT') return // it has gone again
-        if (code !== 'ECONNREFUSED' || backOff.failures === TRIES) throw error
+        if (code === 'EPROTO') throw error
+        if (tries >= TRIES && !isLocked(hostLock(this.#root, parent))) {
+          if (code === 'ECONNREFUSED') rmSync(path, { force: true }) // of one that was killed
+          throw error
+        }
+        if (tries === TRIES)
+          this.#log.warn(`host of ${parent}: ${describeError(error)}; tried again until it answers`)
       }
-      await new Promise((resolve) => setTimeout(resolve, backOff.failed()).unref())
+      const waitMs = tries < TRIES ? backOff.failed() : SELDOM_MS
+      await new Promise((resolve) => setTimeout(resolve, waitMs).unref())
     }
   }
 
@@ -111,4 +121,17 @@ export class Hosts extends EventEmitter<HostsEvents> {
     })
     this.emit('up', host)
   }
+}
+
+/** @throws as ControlClient.connect · EPROTO it is another parent's */
+async function hostAt(path: string, parent: string): Promise<ControlClient> {
+  const host = await ControlClient.connect(path)
+  const { name } = host.parent
+  if (name === parent) return host
+  host.close()
+  throw new ErrnoError('EPROTO', `says that it is the host of ${JSON.stringify(name)}`)
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined
 }

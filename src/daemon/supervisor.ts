@@ -1,11 +1,13 @@
 /** Sees to it that a parent has its host: starts one where there is none, and waits longer each time that goes wrong. */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { hostLog } from '../host/paths.ts'
+import { hostLock, hostLog } from '../host/paths.ts'
 import { BackOff, type BackOffOptions } from '../lib/back-off.ts'
+import { describeError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
+import { isLocked, lockHolder } from '../os/file-lock.ts'
 import type { Hosts } from './hosts.ts'
 
 const PROGRAM = fileURLToPath(new URL('../../../bin/mdevkit.js', import.meta.url))
@@ -19,10 +21,12 @@ const START_MS = 30_000
 export interface SupervisorOptions {
   /** The parent's name. */
   readonly parent: string
-  /** A shipped driver's name, or a module's path. */
+  /** A shipped driver's name, a module's path, or a package's name. */
   readonly driver: string
   /** Of the parent itself. */
   readonly settings?: AttributeTexts
+  /** Where the host runs, and where its package is looked for; ours unless given. */
+  readonly directory?: string
   /** The run-time root. */
   readonly root: string
   /** Where hosts turn up. */
@@ -48,10 +52,17 @@ export class Supervisor {
   #child: ChildProcess | undefined
   #timer: NodeJS.Timeout | undefined
   #upSince = 0
+  /** A host that is there and that nobody can manage yet, and since when we know of it. */
+  #orphan: { readonly pid: number; readonly since: number } | undefined
 
   constructor(options: SupervisorOptions) {
     this.#options = options
     this.#backOff = new BackOff(options.backOff ?? BACK_OFF)
+  }
+
+  /** As configured. */
+  get driver(): string {
+    return this.#options.driver
   }
 
   /** How it stands. */
@@ -65,7 +76,7 @@ export class Supervisor {
     const { hosts } = this.#options
     hosts.on('up', this.#onUp)
     hosts.on('down', this.#onDown)
-    if (hosts.find(this.#options.parent) === undefined) this.#spawn()
+    if (hosts.find(this.#options.parent) === undefined) this.#begin()
     else this.#onUp()
   }
 
@@ -91,21 +102,35 @@ export class Supervisor {
 
   readonly #onDown = (parent: string): void => {
     if (parent !== this.#options.parent || this.#now.state !== 'up') return
+    this.#orphan = undefined
     if (performance.now() - this.#upSince >= STABLE_MS) this.#backOff.succeeded()
     this.#failed('its host has gone')
   }
 
+  /** Starts a host, unless one is there that cannot be managed yet: one that an earlier daemon has started. */
+  #begin(): void {
+    try {
+      const orphan = this.#holder()
+      if (orphan === undefined) this.#spawn()
+      else this.#waitFor(orphan)
+    } catch (error) {
+      this.#failed(describeError(error))
+    }
+  }
+
   #spawn(): void {
-    const { parent, driver, settings = [], root, startMs = START_MS } = this.#options
+    const { parent, driver, settings = [], directory, root, startMs = START_MS } = this.#options
     const set = settings.map(([name, text]) => `--set=${name}=${text}`)
     this.#now = { state: 'starting' }
-    const stderr = openSync(hostLog(root, parent), 'w', 0o600)
+    const log = openSync(hostLog(root, parent), 'w', 0o600)
     try {
-      const child = spawn(process.execPath, [PROGRAM, 'host', driver, '--name', parent, ...set], {
+      const args = [PROGRAM, 'host', driver, '--name', parent, '--exact', ...set]
+      const child = spawn(process.execPath, args, {
         // A session of its own, and no pipe to us: our end, and Ctrl-C, must not reach the devices of guests.
         detached: true,
+        ...(directory === undefined ? {} : { cwd: directory }),
         env: { ...process.env, MDEVKIT_ROOT: root },
-        stdio: ['ignore', 'ignore', stderr],
+        stdio: ['ignore', 'ignore', log],
       })
       child.once('error', (error) => this.#failed(error.message))
       child.once('exit', (code, signal) => {
@@ -114,12 +139,31 @@ export class Supervisor {
       child.unref()
       this.#child = child
     } finally {
-      closeSync(stderr)
+      closeSync(log)
     }
     this.#timer = setTimeout(() => {
       this.#child?.kill('SIGKILL')
       this.#failed(`its host has not come up in ${startMs / 1000} s`)
     }, startMs).unref()
+  }
+
+  /** Who has the parent's name. */
+  #holder(): number | undefined {
+    const lock = hostLock(this.#options.root, this.#options.parent)
+    return isLocked(lock) ? lockHolder(lock) : undefined
+  }
+
+  /** It gets as long as one of ours; whether it has ended is seen the next time. */
+  #waitFor(pid: number): void {
+    const { startMs = START_MS } = this.#options
+    const now = performance.now()
+    if (this.#orphan?.pid !== pid) this.#orphan = { pid, since: now }
+    if (now - this.#orphan.since >= startMs) {
+      process.kill(pid, 'SIGKILL')
+      this.#failed(`the host with pid ${pid} has not come up in ${startMs / 1000} s`)
+    } else {
+      this.#failed(`the host with pid ${pid} is there, and cannot be managed yet`)
+    }
   }
 
   #failed(why: string): void {
@@ -129,18 +173,38 @@ export class Supervisor {
     const waitMs = this.#backOff.failed()
     this.#now = { state: 'waiting', why, waitMs }
     log.warn(`parent ${parent}: ${why}; tried again in ${(waitMs / 1000).toFixed(1)} s`)
-    this.#timer = setTimeout(() => this.#spawn(), waitMs).unref()
+    this.#timer = setTimeout(() => this.#begin(), waitMs).unref()
   }
 
   /** Why a host ended that never came up: what it said last. */
   #lastWords(how: string | number | null): string {
     const { root, parent } = this.#options
-    const said = readFileSync(hostLog(root, parent), 'utf8').trim().split('\n').at(-1)
-    return said === undefined || said === '' ? `its host ended with ${how}` : said
+    const said = lastLine(hostLog(root, parent))
+    return said === '' ? `its host ended with ${how}` : said
   }
 
   #forgetChild(): void {
-    this.#child?.removeAllListeners()
+    this.#child?.removeAllListeners().on('error', () => {}) // whatever becomes of it is told no more
     this.#child = undefined
+  }
+}
+
+/** Most bytes of a last line. */
+const MAX_LINE = 4096
+
+/** What a file ends with; nothing where it cannot be read. */
+function lastLine(path: string): string {
+  try {
+    const fd = openSync(path, 'r')
+    try {
+      const end = Buffer.alloc(MAX_LINE)
+      const start = Math.max(0, fstatSync(fd).size - MAX_LINE)
+      const text = end.toString('utf8', 0, readSync(fd, end, 0, MAX_LINE, start))
+      return text.trim().split('\n').at(-1) ?? ''
+    } finally {
+      closeSync(fd)
+    }
+  } catch {
+    return ''
   }
 }

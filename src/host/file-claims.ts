@@ -9,7 +9,7 @@ import { lockHolder } from '../os/file-lock.ts'
 import { isAnswered } from '../os/unix-socket.ts'
 import { FileGroups } from './file-groups.ts'
 import { claimOf, emptyDirectory, LOCK, lockIn, removeLock } from './lock-files.ts'
-import { groupsDirectory, mdevDirectory, mdevSocket, prepareRoot } from './paths.ts'
+import { groupsDirectory, hostLock, mdevDirectory, mdevSocket, prepareRoot } from './paths.ts'
 
 /** What can be one part of a path. */
 const FILE_NAME = /^(?!\.\.?$)[^/\0]+$/
@@ -65,16 +65,25 @@ export class FileClaims implements Claims {
   }
 
   /**
+   * Takes exactly this name for a parent.
+   *
+   * @throws EBUSY another host has it · EINVAL it cannot be the name of a file
+   */
+  claimExactParent(name: string): Claim<string> {
+    const claim = this.#tryClaim(join(this.#root, 'hosts'), checkedName(name))
+    if (claim !== undefined) return claim
+    const pid = lockHolder(hostLock(this.#root, name)) ?? '?'
+    throw new ErrnoError('EBUSY', `parent ${name}: the host with pid ${pid} has it`)
+  }
+
+  /**
    * Takes a name for a parent: `wanted`, or `wanted.1`, `wanted.2` … while that is another host's.
    *
    * @throws EINVAL it cannot be the name of a file
    */
   claimParent(wanted: string): Claim<string> {
-    if (!FILE_NAME.test(wanted)) {
-      throw new ErrnoError('EINVAL', `parent name ${JSON.stringify(wanted)}: not a file name`)
-    }
-    const directory = join(this.#root, 'hosts')
-    return this.#claimFirst(directory, (attempt) =>
+    checkedName(wanted)
+    return this.#claimFirst(join(this.#root, 'hosts'), (attempt) =>
       attempt === 0 ? wanted : `${wanted}.${attempt}`,
     )
   }
@@ -84,17 +93,27 @@ export class FileClaims implements Claims {
     nameOf: (attempt: number) => T,
   ): Claim<T> {
     for (let attempt = 0; ; attempt++) {
-      const value = nameOf(attempt)
-      const file = `${value}.lock`
-      const path = join(directory, file)
-      if (this.#ours.has(path)) continue
-      const lock = lockIn(directory, file)
-      if (lock === undefined) continue
-      this.#ours.add(path)
-      return claimOf(value, lock, () => {
-        this.#ours.delete(path)
-        rmSync(path, { force: true })
-      })
+      const claim = this.#tryClaim(directory, nameOf(attempt))
+      if (claim !== undefined) return claim
     }
   }
+
+  #tryClaim<T extends string | number>(directory: string, value: T): Claim<T> | undefined {
+    const file = `${value}.lock`
+    const path = join(directory, file)
+    if (this.#ours.has(path)) return undefined
+    const lock = lockIn(directory, file)
+    if (lock === undefined) return undefined
+    this.#ours.add(path)
+    return claimOf(value, lock, () => {
+      this.#ours.delete(path)
+      rmSync(path, { force: true })
+    })
+  }
+}
+
+/** @throws EINVAL */
+function checkedName(parent: string): string {
+  if (FILE_NAME.test(parent)) return parent
+  throw new ErrnoError('EINVAL', `parent name ${JSON.stringify(parent)}: not a file name`)
 }

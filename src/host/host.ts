@@ -32,6 +32,8 @@ export interface HostOptions {
   readonly name?: string
   /** What is wanted of the parent's settings. */
   readonly settings?: AttributeTexts
+  /** The parent's name, claimed already: instead of `name`. The host's from now on. */
+  readonly claim?: Claim<string>
   /** Whether to measure how long each access takes. */
   readonly measure?: boolean
   /** Most bytes of guest memory that all mdevs may keep locked; what a client's RLIMIT_MEMLOCK says goes for it besides. */
@@ -64,7 +66,7 @@ export class Host {
     const buffers = createBuffers()
     this.root = root
     this.events = createEvents()
-    this.#name = claims.claimParent(options.name ?? driver.name)
+    this.#name = options.claim ?? claims.claimParent(options.name ?? driver.name)
     const lockAccounts = {
       clients: clientAccounts,
       parent: new LockAccount(`parent ${this.#name.value}`, fixedLimit('lock limit', lockLimit)),

@@ -38,6 +38,11 @@ export function groupSocket(root: string, parent: string): string {
   return join(groupsDirectory(root), `${parent}.sock`)
 }
 
+/** What the host of a parent holds as long as it lives, from before it loads its driver. */
+export function hostLock(root: string, parent: string): string {
+  return join(root, 'hosts', `${parent}.lock`)
+}
+
 /** What a host that the daemon has started says. */
 export function hostLog(root: string, parent: string): string {
   return join(root, 'hosts', `${parent}.log`)
@@ -55,7 +60,7 @@ export function mdevSocket(directory: string): string {
  *         others may write to it
  */
 export function prepareRoot(root: string): void {
-  makeDirectory(root)
+  makeDirectory(root, 0o700)
   const uid = ourUid()
   const stat = lstatSync(root)
   // Below /tmp anybody could have made it first, to look at what comes.
@@ -71,11 +76,11 @@ export function prepareRoot(root: string): void {
  * Makes a directory and those above it. Not by mkdir's `recursive`, which loops for ever where a directory exists and
  * nothing can be made in it: below /proc (Node 20 to 24).
  */
-function makeDirectory(path: string): void {
+export function makeDirectory(path: string, mode: number): void {
   const parent = dirname(path)
-  if (!existsSync(parent)) makeDirectory(parent)
+  if (!existsSync(parent)) makeDirectory(parent, mode)
   try {
-    mkdirSync(path, { mode: 0o700 })
+    mkdirSync(path, { mode })
   } catch (error) {
     if (!existsSync(path) || !statSync(path).isDirectory()) throw error
   }

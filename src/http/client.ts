@@ -2,6 +2,7 @@
 import { type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
+import { Deadline } from '../lib/deadline.ts'
 import { type ErrnoCode, ErrnoError, errnoCode, errnoOf } from '../lib/errno.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
 import type {
@@ -32,16 +33,27 @@ export function apiSocket(root: string): string {
   return join(root, 'api.sock')
 }
 
+/** More than the daemon itself allows a host, and that its driver. */
+const TIMEOUT_MS = 45_000
+
+export interface ApiClientOptions {
+  /** How long an answer may take, but to a `stop` that waits. */
+  readonly timeoutMs?: number
+}
+
 /**
  * Refusals are thrown as they were there. Besides, every method throws ENOENT or ECONNREFUSED where no daemon runs, EACCES
- * where one may not connect, ECONNRESET where it has gone meanwhile, and EPROTO where what answers is no daemon.
+ * where one may not connect, ECONNRESET where it has gone meanwhile, ETIMEDOUT where it does not answer, and EPROTO where
+ * what answers is no daemon.
  */
 export class ApiClient implements ControlPlane {
   readonly #socketPath: string
+  readonly #timeoutMs: number
 
   /** @param socketPath as {@link apiSocket}; connected to anew for each request */
-  constructor(socketPath: string) {
+  constructor(socketPath: string, { timeoutMs = TIMEOUT_MS }: ApiClientOptions = {}) {
     this.#socketPath = socketPath
+    this.#timeoutMs = timeoutMs
   }
 
   async health(): Promise<DaemonHealth> {
@@ -79,7 +91,8 @@ export class ApiClient implements ControlPlane {
   }
 
   async stop(uuid: string, options: { force?: boolean; wait?: boolean } = {}): Promise<void> {
-    await this.#ask('POST', path`/v1/mdevs/${uuid}/stop`, options)
+    const timeoutMs = options.wait === true ? Infinity : this.#timeoutMs
+    await this.#ask('POST', path`/v1/mdevs/${uuid}/stop`, options, timeoutMs)
   }
 
   async change(uuid: string, attributes: AttributeTexts): Promise<MdevSnapshot> {
@@ -96,27 +109,48 @@ export class ApiClient implements ControlPlane {
    * @throws ECONNRESET the daemon has gone, or has cut us off for being slow
    */
   async *events(signal?: AbortSignal): AsyncGenerator<SnapshotEvent | MachineEvent, void, void> {
+    const deadline = this.#deadline(this.#timeoutMs)
+    const ended = AbortSignal.any([deadline.signal, ...(signal === undefined ? [] : [signal])])
     try {
-      const response = await this.#send('GET', '/v1/events', undefined, signal)
+      const response = await this.#send('GET', '/v1/events', undefined, ended)
+      deadline[Symbol.dispose]() // from now on nothing may happen for as long as it likes
       yield* eventsOf(response)
       throw new UnreachableError('ECONNRESET', `${this.#socketPath}: the event stream has ended`)
     } catch (error) {
+      if (deadline.signal.aborted) throw deadline.signal.reason
       if (signal?.aborted !== true) throw this.#faultOf(error)
+    } finally {
+      deadline[Symbol.dispose]()
     }
   }
 
-  async #ask<T>(method: string, target: string, body?: object): Promise<T> {
-    const response = await this.#send(method, target, body)
-    const answer = await this.#connected(text(response))
-    return (answer === '' ? undefined : this.#parse(answer)) as T
+  async #ask<T>(
+    method: string,
+    target: string,
+    body?: object,
+    timeoutMs = this.#timeoutMs,
+  ): Promise<T> {
+    using deadline = this.#deadline(timeoutMs)
+    const { signal } = deadline
+    try {
+      const response = await this.#send(method, target, body, signal)
+      const answer = await this.#connected(text(response))
+      return (answer === '' ? undefined : this.#parse(answer)) as T
+    } catch (error) {
+      throw signal.aborted ? signal.reason : error
+    }
+  }
+
+  #deadline(timeoutMs: number): Deadline {
+    return new Deadline(timeoutMs, `${this.#socketPath}: the daemon has not answered`)
   }
 
   /** @returns the answer, its body not read yet */
   async #send(
     method: string,
     target: string,
-    body?: object,
-    signal?: AbortSignal,
+    body: object | undefined,
+    signal: AbortSignal,
   ): Promise<IncomingMessage> {
     const sent = body === undefined ? undefined : JSON.stringify(body)
     const response = await this.#connected(
@@ -134,7 +168,7 @@ export class ApiClient implements ControlPlane {
                   'content-length': Buffer.byteLength(sent),
                 },
               }),
-          ...(signal === undefined ? {} : { signal }),
+          signal,
         })
           .once('response', resolve)
           .on('error', reject) // also after the first: one is emitted when the answer is cut off

@@ -16,6 +16,7 @@ export class Metrics {
   readonly #gauges = {
     build: this.#gauge('mdevkit_build_info', 'Always 1; the version is a label.', ['version']),
     parents: this.#gauge('mdevkit_parents', 'Parents whose hosts are there.'),
+    missing: this.#gauge('mdevkit_parents_waiting', 'Parents whose hosts should be there.'),
     available: this.#gauge('mdevkit_available_instances', 'Mdevs that can still be created.', [
       'parent',
       'type',
@@ -56,7 +57,9 @@ export class Metrics {
     const gauges = this.#gauges
     for (const gauge of Object.values(gauges)) gauge.reset() // what is no more has no number
     gauges.build.set({ version }, 1)
-    gauges.parents.set(parents.length)
+    const missing = parents.filter(({ waits }) => waits !== undefined).length
+    gauges.parents.set(parents.length - missing)
+    gauges.missing.set(missing)
     for (const { name: parent, types, mdevs: borne } of parents) {
       for (const { name: type, availableInstances } of types) {
         gauges.available.set({ parent, type }, availableInstances)

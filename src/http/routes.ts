@@ -70,7 +70,7 @@ export const ROUTES: readonly Route[] = [
     name: 'parents',
     method: 'GET',
     path: '/v1/parents',
-    summary: 'Parents whose hosts are there, by name.',
+    summary: 'Parents whose hosts are there, and those whose hosts should be, by name.',
     needs: 'read',
     status: 200,
     reply: Type.Array(shapes.Parent),

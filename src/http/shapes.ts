@@ -126,7 +126,10 @@ export const Parent = Type.Object({
   parentAttributes: Type.Array(Attribute, { description: 'Settings of the parent itself.' }),
   attributes: Type.Array(Attribute, { description: 'Settings of its mdevs.' }),
   mdevs: Type.Array(Mdev),
-  pid: Type.Integer({ description: 'Of its host.' }),
+  pid: Type.Optional(Type.Integer({ description: 'Of its host; absent while there is none.' })),
+  waits: Type.Optional(
+    Type.String({ description: 'Why there is no host, of a parent that should have one.' }),
+  ),
 })
 
 export const StartRequest = Type.Object(

@@ -5,7 +5,10 @@ import type { MdevSnapshot, ParentSnapshot } from './state.ts'
 
 /** A parent, and the process that runs it. */
 export interface ParentView extends ParentSnapshot {
-  readonly pid: number
+  /** Absent while there is none. */
+  readonly pid?: number
+  /** Why there is none, of a parent that should have one: then no more is known of it than its name and its driver. */
+  readonly waits?: string
 }
 
 /** Which definition: a UUID may be defined under several parents. */
@@ -44,7 +47,7 @@ export interface StartRequest {
 }
 
 export interface ControlPlane {
-  /** Parents whose hosts are there, by name. */
+  /** Parents whose hosts are there, and those whose hosts should be, by name. */
   parents(): Promise<readonly ParentView[]>
   /** Everything active or defined, by parent and UUID; and the files that should be definitions and are none. */
   list(): Promise<{

@@ -63,6 +63,22 @@ export function tryLockFd(fd: number, path: string, kind: number = memory.LOCK_E
   return false
 }
 
+/** Whether somebody holds the lock on `path`; taking it meanwhile is refused for a moment. */
+export function isLocked(path: string): boolean {
+  let fd: number
+  try {
+    fd = openSync(path, 'r')
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false
+    throw error
+  }
+  try {
+    return !tryLockFd(fd, path, memory.LOCK_SH)
+  } finally {
+    closeFd(fd)
+  }
+}
+
 function heldBy(fd: number, path: string): FileLock {
   let held = true
   const release = () => {

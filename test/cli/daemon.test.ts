@@ -53,7 +53,9 @@ class Machine implements AsyncDisposable {
   /** Resolves once the host is there. */
   async up(): Promise<void> {
     for await (const event of this.api.events()) {
-      if (event.action === 'snapshot' ? event.parents.length > 0 : 'view' in event) return
+      const parents =
+        event.action === 'snapshot' ? event.parents : 'view' in event ? [event.view] : []
+      if (parents.some((parent) => parent?.pid !== undefined)) return
     }
   }
 
@@ -118,7 +120,8 @@ test('daemon starts what is auto again after its host is killed', async () => {
   await api.define({ parent: 'serial', uuid: UUID }, AUTO)
   const [parent] = await api.parents()
   const told = await machine.listening()
-  process.kill(parent?.pid ?? 0, 'SIGKILL')
+  assert.ok(parent?.pid !== undefined)
+  process.kill(parent.pid, 'SIGKILL')
   await told('bind')
   const [mdev] = (await api.list()).mdevs
   assert.deepEqual(

@@ -136,6 +136,12 @@ describe('Daemon', () => {
     )
     await saidSo
     assert.match((await bench.client.list()).mdevs[0]?.waits ?? '', /parent card: .*no such card/)
+    const [card] = await bench.client.parents()
+    assert.match(card?.waits ?? '', /no such card/)
+    assert.deepEqual(
+      [card?.name, card?.driver, card?.state, card?.types, card?.mdevs, card?.pid],
+      ['card', driver, 'unregistered', [], [], undefined],
+    )
   })
 
   test('lets readers on its socket read, if it is to, and its root be passed', async () => {

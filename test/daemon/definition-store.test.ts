@@ -1,6 +1,13 @@
 /** Definitions on disk: mdevctl's places and names, and everything that can lie there and is none. */
 import assert from 'node:assert/strict'
-import { mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { DefinitionStore } from '../../src/daemon/definition-store.ts'
@@ -127,4 +134,30 @@ describe('DefinitionStore.list()', () => {
       ].toSorted(),
     )
   })
+})
+
+test('DefinitionStore sees every change of a file, however fast, and though the times are set back', () => {
+  using scratch = new Scratch()
+  const store = new DefinitionStore(scratch.path)
+  const key = { parent: 'a', uuid: ONE }
+  const file = scratch.write(`a/${ONE}`, '')
+  const read = () => store.list().mdevs[0]?.definition.type
+  for (let round = 0; round < 200; round++) {
+    const type = `t-${String(round).padStart(4, '0')}` // as long each time
+    writeFileSync(file, JSON.stringify({ mdev_type: type, start: 'auto' }))
+    utimesSync(file, 1, 1)
+    assert.equal(read(), type)
+    assert.equal(read(), type)
+    assert.equal(store.read(key).type, type)
+  }
+})
+
+test('DefinitionStore does not read again what has not changed', async () => {
+  using scratch = new Scratch()
+  const store = new DefinitionStore(scratch.path)
+  store.write({ parent: 'a', uuid: ONE }, { type: 't-1', start: 'auto', attributes: [] })
+  await new Promise((resolve) => setTimeout(resolve, 200)) // until its time is no more of now
+  const [first] = store.list().mdevs
+  const [second] = store.list().mdevs
+  assert.equal(second?.definition, first?.definition) // the same object
 })

@@ -103,3 +103,31 @@ test('DefinitionWatcher warns of a file that is no definition any more, which is
   assert.deepEqual(bench.told, ['a 9'])
   assert.match(bench.logged.join('\n'), new RegExp(`^warn: definition .*${uuid(9)}: EINVAL: `))
 })
+
+for (const [title, remove] of [
+  ['removed', (directory: string) => rmSync(directory, { recursive: true })],
+  ['moved away', (directory: string) => renameSync(directory, `${directory}.old`)],
+  [
+    'replaced by another',
+    (directory: string) => {
+      renameSync(directory, `${directory}.old`)
+      mkdirSync(join(directory, 'b'), { recursive: true })
+    },
+  ],
+] as const) {
+  test(`DefinitionWatcher goes on where the directory itself is ${title}`, async () => {
+    using bench = new Bench()
+    const { watcher, directory } = bench
+    const gone = once(watcher, 'undefined')
+    remove(directory)
+    await gone
+    mkdirSync(join(directory, 'b'), { recursive: true })
+    for (const each of [1, 2]) {
+      const next = once(watcher, 'defined')
+      bench.write(`b/${uuid(each)}`, formatDefinition(ONE))
+      await next
+    }
+    assert.deepEqual(bench.told, ['a 9', 'b 1 manual', 'b 2 manual'])
+    assert.deepEqual(bench.logged, [])
+  })
+}

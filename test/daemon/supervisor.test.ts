@@ -5,7 +5,10 @@ import { test } from 'node:test'
 import { Hosts } from '../../src/daemon/hosts.ts'
 import { type Supervised, Supervisor } from '../../src/daemon/supervisor.ts'
 import type { ControlClient } from '../../src/host/control-client.ts'
+import { hostLock } from '../../src/host/paths.ts'
 import { createLogger, silentLogger } from '../../src/lib/log.ts'
+import { isLocked, lockHolder } from '../../src/os/file-lock.ts'
+import { killAllOf } from '../support/root-processes.ts'
 import { Scratch } from '../support/scratch.ts'
 
 const UUID = '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001'
@@ -44,12 +47,8 @@ class Bench implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const supervisor of this.#supervisors) supervisor.stop()
-    for (const host of this.hosts.all) {
-      const gone = once(host, 'close')
-      await host.unregister({ force: true })
-      await gone
-    }
     this.hosts.close()
+    await killAllOf(this.root)
     this.scratch[Symbol.dispose]()
   }
 }
@@ -120,4 +119,55 @@ for (const [title, source, why] of [
 async function waitFor(supervisor: Supervisor, state: Supervised['state']): Promise<Supervised> {
   while (supervisor.now.state !== state) await new Promise((resolve) => setTimeout(resolve, 5))
   return supervisor.now
+}
+
+test('Supervisor starts no second host beside one that an earlier daemon has started', async () => {
+  await using bench = new Bench()
+  const go = `${bench.scratch.path}/go`
+  const source = `
+    import { existsSync } from 'node:fs'
+    while (!existsSync(${JSON.stringify(go)})) await new Promise((resolve) => setTimeout(resolve, 5))
+    export const slow = { name: 'slow', types: { 1: {} }, probe: () => ({ reset() {} }) }
+  `
+  const driver = bench.scratch.write('driver.mjs', source)
+  const first = bench.supervisor(driver)
+  first.start()
+  const pid = await holder(bench.root)
+  first.stop() // as when the daemon is killed
+  const second = bench.supervisor(driver)
+  second.start()
+  const waiting = await waitFor(second, 'waiting')
+  const why = `the host with pid ${pid} is there, and cannot be managed yet`
+  assert.equal(waiting.state === 'waiting' && waiting.why, why)
+  const up = bench.up()
+  bench.scratch.write('go', '')
+  assert.equal((await up).pid, pid)
+  assert.deepEqual(second.now, { state: 'up', pid })
+})
+
+test('Supervisor ends a host of an earlier daemon that never comes up, and starts its own', async () => {
+  await using bench = new Bench()
+  const source = 'await new Promise(() => setInterval(() => {}, 1000))'
+  const first = bench.supervisor(bench.scratch.write('driver.mjs', source))
+  first.start()
+  const pid = await holder(bench.root)
+  first.stop()
+  const up = bench.up()
+  const second = bench.supervisor('mtty', { startMs: 30 })
+  second.start()
+  while (!bench.logged.some((line) => line.includes(`pid ${pid} has not come up in 0.03 s`)))
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  second.stop()
+  bench.supervisor('mtty').start()
+  assert.notEqual((await up).pid, pid)
+})
+
+/** Resolves once a host has the parent's name. @returns its pid */
+async function holder(root: string): Promise<number> {
+  const lock = hostLock(root, 'serial')
+  for (;;) {
+    const pid = isLocked(lock) ? lockHolder(lock) : undefined
+    if (pid !== undefined) return pid
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
 }

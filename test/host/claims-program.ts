@@ -17,6 +17,7 @@ export type Request =
   | { readonly verb: 'claimUuid'; readonly root: string; readonly uuid: string }
   | { readonly verb: 'claimGroup'; readonly root: string }
   | { readonly verb: 'claimParent'; readonly root: string; readonly wanted: string }
+  | { readonly verb: 'claimExactParent'; readonly root: string; readonly wanted: string }
   | { readonly verb: 'listen'; readonly path: string }
   | {
       readonly verb: 'contend'
@@ -90,6 +91,8 @@ function run(request: Request): unknown {
       return hold(new FileClaims(request.root).claimUuid(request.uuid))
     case 'claimGroup':
       return hold(new FileClaims(request.root).claimGroup())
+    case 'claimExactParent':
+      return hold(new FileClaims(request.root).claimExactParent(request.wanted))
     case 'claimParent':
       return hold(new FileClaims(request.root).claimParent(request.wanted))
     case 'listen':

@@ -244,6 +244,29 @@ describe('FileClaims.claimGroup()', () => {
   })
 })
 
+describe('FileClaims.claimExactParent()', () => {
+  test('is refused with EBUSY while another process has the name, and ends with that', async () => {
+    using scratch = new Scratch()
+    const root = scratch.path
+    await using other = new ClaimingProcess()
+    assert.equal((await other.ask({ verb: 'claimExactParent', root, wanted: 'x' })).value, 'x')
+    const claims = new FileClaims(root)
+    const message = `parent x: the host with pid ${other.pid} has it`
+    assert.throws(() => claims.claimExactParent('x'), { code: 'EBUSY', message })
+    assert.equal(claims.claimParent('x').value, 'x.1')
+    await other.kill()
+    const claim = claims.claimExactParent('x')
+    assert.throws(() => claims.claimExactParent('x'), { code: 'EBUSY' })
+    claim.release()
+    assert.equal(claims.claimExactParent('x').value, 'x')
+  })
+
+  test('refuses what is no file name with EINVAL', () => {
+    using scratch = new Scratch()
+    assert.throws(() => new FileClaims(scratch.path).claimExactParent('../x'), { code: 'EINVAL' })
+  })
+})
+
 describe('FileClaims.claimParent()', () => {
   test('gives the name wanted, else the first with a number that is free', async () => {
     using scratch = new Scratch()

@@ -173,3 +173,23 @@ describe('ApiClient.events()', () => {
     await assert.rejects(cut.next(), { name: 'ErrnoError', code: 'ECONNRESET' })
   })
 })
+
+test('ApiClient gives up with ETIMEDOUT on what does not answer, whole or in part', async () => {
+  using scratch = new Scratch()
+  for (const [name, answer] of [
+    ['silent', ''],
+    ['slow', 'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n['],
+  ] as const) {
+    const path = join(scratch.path, name)
+    const server = createTcpServer((socket) => {
+      socket.on('error', () => {}).write(answer)
+    }).listen(path)
+    await once(server, 'listening')
+    const client = new ApiClient(path, { timeoutMs: 200 })
+    const refused = { code: 'ETIMEDOUT', message: `${path}: the daemon has not answered in 0.2 s` }
+    await assert.rejects(client.parents(), refused)
+    await assert.rejects(client.stop(uuid(1)), refused)
+    if (answer === '') await assert.rejects(client.events().next(), refused)
+    server.close()
+  }
+})

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { mkdirSync, readFileSync, renameSync, statSync, unlinkSync } from 'node:fs'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { lockHolder, tryLockFile } from '../../src/os/file-lock.ts'
+import { isLocked, lockHolder, tryLockFile } from '../../src/os/file-lock.ts'
 import { ended, start } from '../support/child.ts'
 import { assertKeepsFds, Fds, makePipe } from '../support/fds.ts'
 import { Scratch } from '../support/scratch.ts'
@@ -27,6 +27,19 @@ test('tryLockFile() makes the file, for its owner alone, with our pid in it', ()
   assert.equal(statSync(path).mode & 0o777, 0o600)
   assert.equal(lockHolder(path), process.pid)
   lock.release()
+})
+
+test('isLocked() says whether somebody holds the lock, and takes nothing', () => {
+  using scratch = new Scratch()
+  const path = `${scratch.path}/lock`
+  assertKeepsFds(() => {
+    assert.equal(isLocked(path), false)
+    const lock = tryLockFile(path)
+    assert.equal(isLocked(path), true)
+    lock?.release()
+    assert.equal(isLocked(path), false)
+    tryLockFile(path)?.release()
+  })
 })
 
 test('tryLockFile() is refused while this process has the lock, and not afterwards', () => {
