@@ -17,6 +17,8 @@ const { EAGAIN, EINTR, EIO, ENOTTY, EOPNOTSUPP } = constants.errno
 
 /** Bytes of zeros that are written in one go. */
 const ZEROS = 2 ** 20
+/** How often a request is made again that the kernel puts off. */
+const MAX_RETRIES = 16
 /** Most requests that are kept for the next transfer. */
 const MAX_SPARE = 256
 
@@ -200,12 +202,10 @@ export class AsyncFile {
   /** A request has ended, perhaps halfway. */
   #step(request: FileRequest, result: number, done: FileDone): void {
     const moves = request.operation === 'read' || request.operation === 'write'
-    if (
-      result === -EAGAIN ||
-      result === -EINTR ||
-      (moves && result > 0 && result < request.length)
-    ) {
-      if (result > 0) request.advance(result)
+    const isPart = moves && result > 0 && result < request.length
+    const isPutOff = (result === -EAGAIN || result === -EINTR) && request.retries++ < MAX_RETRIES
+    if (isPart || isPutOff) {
+      if (isPart) request.advance(result)
       this.#engine.queue(request)
       this.#engine.submit()
       return

@@ -20,6 +20,8 @@ export class FileRequest {
   length = 0
   /** Whether it goes through the page cache. */
   cached = false
+  /** How often the kernel has put it off. */
+  retries = 0
   /** Bits of fallocate(2). */
   mode = 0
   /** Hears how it ended: bytes that were moved, which may be fewer than wanted, or a negative errno. */
@@ -44,6 +46,7 @@ export class FileRequest {
     this.done = done
     this.length = 0
     this.cached = false
+    this.retries = 0
     this.mode = 0
     this.#count = 0
     this.#first = 0
