@@ -1,4 +1,5 @@
 /** Groups that mdevs of several hosts have joined: who is in them and who uses them is in files, what drivers are told goes by socket. */
+import { mkdirSync } from 'node:fs'
 import { type Clock, systemClock } from '../lib/clock.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { Unwind } from '../lib/unwind.ts'
@@ -127,6 +128,7 @@ export class FileGroups {
       door.members++
       return
     }
+    mkdirSync(groupsDirectory(this.#root), { recursive: true, mode: 0o700 })
     const server = new GroupServer(groupSocket(this.#root, party.parent), party)
     this.#doors.set(party, { server, members: 1 })
   }

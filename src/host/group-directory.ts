@@ -71,7 +71,7 @@ export class GroupDirectory {
     }
   }
 
-  /** While locked: all that are there, oldest name first. @throws EIO a file that is locked as a member's and is none */
+  /** While locked: all that are there, by UUID. @throws EIO a file that is locked as a member's and is none */
   members(): readonly MemberRecord[] {
     return this.#memberNames().flatMap((uuid) => {
       const path = join(this.path, uuid)
@@ -138,7 +138,9 @@ export class GroupDirectory {
   }
 
   #memberNames(): readonly string[] {
-    return namesIn(this.path).filter((name) => name !== LOCK && name !== USER)
+    return namesIn(this.path)
+      .filter((name) => name !== LOCK && name !== USER)
+      .toSorted()
   }
 
   /** Whoever finds that nobody is a member any more leaves nothing behind. */

@@ -29,7 +29,8 @@ export function processIdentity(pid: number): string | undefined {
   return started === undefined || 'ZX'.includes(state) ? undefined : `${pid}@${started}`
 }
 
-/** Whether the process is still there that {@link processIdentity} once named. */
+/** Whether the process is still there that {@link processIdentity} once named. Any other text counts as one that is. */
 export function isRunning(identity: string): boolean {
-  return processIdentity(Number.parseInt(identity, 10)) === identity
+  const pid = Number.parseInt(identity, 10)
+  return Number.isNaN(pid) || processIdentity(pid) === identity
 }

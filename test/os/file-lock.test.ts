@@ -136,3 +136,39 @@ test('lockHolder() is undefined when there is no pid to be read', () => {
   renameSync(path, `${path}.old`)
   assert.equal(lockHolder(path), undefined)
 })
+
+test('FileLock.share() lets others share it, and nobody have it alone, until the last lets go', () => {
+  using scratch = new Scratch()
+  const path = `${scratch.path}/lock`
+  assertKeepsFds(() => {
+    const first = tryLockFile(path, { text: 'first' })
+    assert.equal(tryLockFile(path, { shared: true }), undefined)
+    assert.equal(first?.share(), true)
+    const second = tryLockFile(path, { shared: true })
+    assert.ok(second !== undefined)
+    assert.equal(tryLockFile(path), undefined)
+    assert.equal(readFileSync(path, 'utf8'), 'first')
+    first.release()
+    assert.equal(tryLockFile(path), undefined)
+    assert.equal(second.unshare(), true)
+    assert.equal(tryLockFile(path, { shared: true }), undefined)
+    second.release()
+    assert.equal(second.share(), false)
+    tryLockFile(path)?.release()
+  })
+})
+
+test('FileLock.unshare() where others share it loses the lock, and keeps no fd', () => {
+  using scratch = new Scratch()
+  const path = `${scratch.path}/lock`
+  assertKeepsFds(() => {
+    const [first, second] = [
+      tryLockFile(path, { shared: true }),
+      tryLockFile(path, { shared: true }),
+    ]
+    assert.equal(first?.unshare(), false)
+    first.release()
+    assert.equal(second?.unshare(), true)
+    second.release()
+  })
+})
