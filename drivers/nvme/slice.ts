@@ -25,16 +25,17 @@ export class ImageSlice implements Slice {
   #underWay = 0
   #whenIdle: (() => void)[] = []
   #batchEnds = false
-  #closed = false
-  readonly #whenClosed: () => void
+  /** Undefined until it is closed. */
+  #closing: Promise<void> | undefined
+  readonly #onClose: (idle: Promise<void>) => Promise<void>
 
-  /** @param whenClosed called once nothing is under way any more */
+  /** @param onClose called when it is closed, with a promise that nothing is under way any more. @returns its end */
   constructor(
     image: Image,
     extent: Extent,
     { dma, readOnly, limits, onBatch }: SliceOptions,
     clock: Clock,
-    whenClosed: () => void,
+    onClose: (idle: Promise<void>) => Promise<void>,
   ) {
     this.size = extent.size
     this.readOnly = readOnly
@@ -44,7 +45,7 @@ export class ImageSlice implements Slice {
     this.#dma = dma
     this.#onBatch = onBatch
     this.#throttle = new Throttle(clock, limits, () => this.submit())
-    this.#whenClosed = whenClosed
+    this.#onClose = onClose
   }
 
   read(offset: number, parts: readonly Segment[], done: Done): void {
@@ -108,10 +109,7 @@ export class ImageSlice implements Slice {
   }
 
   async close(): Promise<void> {
-    const isFirst = !this.#closed
-    this.#closed = true
-    await this.quiesce()
-    if (isFirst) this.#whenClosed()
+    await (this.#closing ??= this.#onClose(this.quiesce()))
   }
 
   /** Refuses what is not inside the slice, or not to be done; `done` hears of it at the next submit. */
@@ -124,7 +122,8 @@ export class ImageSlice implements Slice {
   }
 
   #fault(what: string, offset: number, length: number): ErrnoError | undefined {
-    if (this.#closed) return new ErrnoError('ECANCELED', `slice: ${what} after its close`)
+    if (this.#closing !== undefined)
+      return new ErrnoError('ECANCELED', `slice: ${what} after its close`)
     const isInside =
       Number.isSafeInteger(offset) &&
       Number.isSafeInteger(length) &&

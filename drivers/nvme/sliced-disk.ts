@@ -78,7 +78,7 @@ export class SlicedDisk implements Disk {
   }
 
   async settled(uuid: string): Promise<void> {
-    await this.#ending.get(uuid)
+    while (this.#ending.has(uuid)) await this.#ending.get(uuid)
   }
 
   open(uuid: string, options: SliceOptions): Slice {
@@ -98,9 +98,10 @@ export class SlicedDisk implements Disk {
     const place = recorded ?? { uuid, ...this.#place(what, size) }
     const entry: SliceEntry = { ...place, state: keep ? 'kept' : 'scratch' }
     if (entry.state !== recorded?.state) this.#record(uuid, entry)
-    const slice = new ImageSlice(this.#image, entry, options, this.#clock, () => {
-      this.#open.delete(uuid)
-      if (this.#entryOf(uuid)?.state === 'scratch') this.#beginWipe(uuid)
+    const slice = new ImageSlice(this.#image, entry, options, this.#clock, (idle) => {
+      const closed = idle.then(() => this.#closed(uuid))
+      this.#ending.set(uuid, closed)
+      return closed
     })
     this.#open.set(uuid, slice)
     return slice
@@ -116,7 +117,7 @@ export class SlicedDisk implements Disk {
 
   async close(): Promise<void> {
     await Promise.all(Array.from(this.#open.values(), (slice) => slice.close()))
-    await Promise.all(this.#ending.values())
+    while (this.#ending.size > 0) await Promise.all(this.#ending.values())
     await this.#image.file.close()
   }
 
@@ -152,6 +153,12 @@ export class SlicedDisk implements Disk {
     entries.sort((a, b) => a.offset - b.offset)
     writeRecord(this.#recordPath, entries)
     this.#entries = entries
+  }
+
+  #closed(uuid: string): void {
+    this.#open.delete(uuid)
+    this.#ending.delete(uuid)
+    if (this.#entryOf(uuid)?.state === 'scratch') this.#beginWipe(uuid)
   }
 
   #beginWipe(uuid: string): void {

@@ -110,7 +110,7 @@ export class FileRequest {
 
   /** Lets go of the memory. */
   clear(): void {
-    this.#blocks.length = 0
+    for (let i = 0; i < this.#count; i++) this.#blocks[i] = NO_BLOCK
     this.#count = 0
     this.#first = 0
     this.done = nobody
@@ -170,6 +170,8 @@ export class Actions {
     if (this.#actions.length > 0) setImmediate(() => this.run()) // others first
   }
 }
+
+const NO_BLOCK: Block = { bytes: new Uint8Array(0), address: 0 }
 
 function throwLater(error: unknown): void {
   setImmediate(() => {

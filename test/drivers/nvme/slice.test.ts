@@ -4,6 +4,7 @@ import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import * as fc from 'fast-check'
 import type { Done, Slice } from '../../../drivers/nvme/disk.ts'
+import { LoopDevice } from '../../support/loop-device.ts'
 import { DiskSetup, io, type Memory, MIB } from './disk-guest.ts'
 
 const SECTOR = 512
@@ -109,6 +110,38 @@ for (const engine of ['io_uring', 'threads'] as const) {
       await io(slice, (done) => slice.read(0, part, done))
       await io(slice, (done) => slice.flush(done))
     })
+
+    for (const direct of [false, true]) {
+      test(`a block device under it (${direct ? 'direct' : 'page cache'}): moves, zeros and discards; and fails`, async () => {
+        using device = new LoopDevice(4 * MIB)
+        await using setup = new DiskSetup(4, { engine, path: device.path, direct })
+        const slice = setup.open(1, 2)
+        const other = setup.open(2, 2)
+        setup.memory.fill(pattern(MIB, 3))
+        const whole = [{ iova: 0, length: MIB }]
+        await io(slice, (done) => slice.write(MIB, whole, done))
+        await io(other, (done) => other.write(0, whole, done))
+        await io(slice, (done) => slice.zero(MIB, 4096, done))
+        await io(slice, (done) => slice.discard(MIB + 8192, 4096, done))
+        await io(slice, (done) => slice.flush(done))
+        await io(slice, (done) => slice.read(MIB, whole, done))
+        const expected = pattern(MIB, 3).fill(0, 0, 4096).fill(0, 8192, 12_288)
+        assert.deepEqual(setup.memory.sees(MIB), expected)
+        const image = readFileSync(device.backing)
+        assert.deepEqual(image.subarray(0, MIB), Buffer.alloc(MIB))
+        assert.deepEqual(image.subarray(2 * MIB, 3 * MIB), pattern(MIB, 3))
+        // what is under the device goes away
+        truncateSync(device.backing, 0)
+        setup.memory.fill(pattern(MIB, 4))
+        const far = [{ iova: 0, length: 4096 }]
+        await assert.rejects(
+          io(other, (done) => other.read(MIB + 65_536, far, done)),
+          { code: 'EIO', message: new RegExp(`${device.path}: read of 4 KiB`) },
+        )
+        truncateSync(device.backing, 4 * MIB)
+        await io(other, (done) => other.read(MIB, far, done))
+      })
+    }
 
     test('a read-only one refuses all that changes it', async () => {
       await using setup = new DiskSetup(2, { engine })
