@@ -1,10 +1,11 @@
 /** The root that guests are made from: Debian's kernel with its modules, BusyBox, and lspci. */
 import { readFile, readdir, rm, writeFile } from 'node:fs/promises'
-import { join, relative } from 'node:path'
+import { join } from 'node:path'
 import { ErrnoError } from '../src/lib/errno.ts'
 import type { RootRecipe } from './debian-root.ts'
 import { execute } from './execute.ts'
 import { zstdPayload } from './kernel-image.ts'
+import { libraries } from './libraries.ts'
 import { preparedProgram } from './prepared-program.ts'
 
 const SUITE = 'trixie'
@@ -65,16 +66,4 @@ async function unpackKernel(
   await writeFile(join(root, 'boot/vmlinux'), elf)
   await rm(join(root, image))
   return 'boot/vmlinux'
-}
-
-/** The shared libraries that a program of the root would be run with, its dynamic linker among them. */
-async function libraries(
-  root: string,
-  program: string,
-  signal: AbortSignal | undefined,
-): Promise<string[]> {
-  const [linker, ...args] = preparedProgram(root, program)
-  const listing = await execute(linker, [...args.slice(0, -1), '--list', args.at(-1)!], { signal })
-  const paths = listing.toString().matchAll(/=> (\/\S.*) \(0x[0-9a-f]+\)$/gm)
-  return [...paths].map((match) => relative(root, match[1]!))
 }
