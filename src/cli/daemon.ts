@@ -35,6 +35,7 @@ export async function daemon(options: DaemonCommandOptions, version: string): Pr
     log,
     version,
     listenFds: manager.listenFds,
+    sysfs: config.sysfs,
   })
   try {
     const api = apiSocket(root)

@@ -15,6 +15,7 @@ const Id = Type.Integer({ minimum: 0, maximum: 0xffff_fffe })
 const File = Type.Object(
   {
     definitions: Type.Optional(Type.String({ minLength: 1 })),
+    sysfs: Type.Optional(Type.Boolean()),
     api: Type.Optional(
       Type.Object(
         {
@@ -69,6 +70,8 @@ export interface TcpConfig {
 export interface DaemonConfig {
   /** Where definitions are, if not where they usually are. */
   readonly definitions?: string
+  /** Whether the tree is mounted at `<root>/sys`. */
+  readonly sysfs: boolean
   readonly api: {
     /** Of the socket. */
     readonly mode: number
@@ -120,11 +123,12 @@ function textOf(file: string, optional: boolean): string {
 
 /** @param file where `text` is from, for messages and relative paths */
 export function parseConfig(text: string, file: string): DaemonConfig {
-  const { definitions, api = {}, parents = {} } = checked(text, file)
+  const { definitions, sysfs = true, api = {}, parents = {} } = checked(text, file)
   const near = (path: string) => resolve(dirname(file), path)
   const { mode = 0o600, group, admin = [], read = [], tcp } = api
   return {
     ...(definitions === undefined ? {} : { definitions: near(definitions) }),
+    sysfs,
     api: {
       mode,
       ...(group === undefined ? {} : { group }),

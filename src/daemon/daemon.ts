@@ -22,6 +22,7 @@ import { Machine } from './machine.ts'
 import { MachineEvents } from './machine-events.ts'
 import { accessByPeer } from './peer-access.ts'
 import { Supervisor } from './supervisor.ts'
+import { SysfsMount } from './sysfs-mount.ts'
 
 /** How long hosts that listen may take to be found: longer than they have to answer. */
 const FIND_MS = 6000
@@ -35,6 +36,11 @@ export interface DaemonOptions {
   readonly version: string
   /** UNIX sockets that listen already, instead of the API's own; owned by the daemon from now on. */
   readonly listenFds?: readonly number[]
+  /**
+   * Whether to mount the tree, too. Only for a process that does nothing else: one that looks at a mount of its own waits for
+   * itself.
+   */
+  readonly sysfs?: boolean
 }
 
 /** Where definitions are unless configured. */
@@ -51,7 +57,9 @@ export class Daemon {
   readonly #supervisors = new Map<string, Supervisor>()
   readonly #plane: DaemonPlane
   readonly #events: MachineEvents
+  readonly #definitionsPath: string
   #api: ApiServer | undefined
+  #sysfs: SysfsMount | undefined
   #tcpPort: number | undefined
 
   private constructor(options: DaemonOptions) {
@@ -62,6 +70,7 @@ export class Daemon {
     this.#lock = lockRoot(root)
     undo.defer(() => this.#lock.release())
     const directory = config.definitions ?? definitionsDirectory(root)
+    this.#definitionsPath = directory
     const store = new DefinitionStore(directory)
     this.#definitions = new DefinitionWatcher({ store, directory, log })
     undo.defer(() => this.#definitions.close())
@@ -90,6 +99,7 @@ export class Daemon {
     const daemon = new Daemon(options)
     try {
       await daemon.#findHosts()
+      await daemon.#mount()
       for (const supervisor of daemon.#supervisors.values()) supervisor.start()
       await daemon.#serve()
       return daemon
@@ -109,6 +119,7 @@ export class Daemon {
     for (const supervisor of this.#supervisors.values()) supervisor.stop()
     this.#autostart.close()
     await this.#api?.close()
+    await this.#sysfs?.close()
     if (!this.#isActivated) rmSync(apiSocket(this.#options.root), { force: true })
     this.#hosts.close()
     this.#definitions.close()
@@ -124,6 +135,13 @@ export class Daemon {
     const { root, log } = this.#options
     const missing = await foundHosts(root, this.#hosts, FIND_MS)
     for (const parent of missing) log.warn(`host of ${parent}: listens, and does not answer`)
+  }
+
+  async #mount(): Promise<void> {
+    const { root, log, sysfs = false } = this.#options
+    if (!sysfs) return
+    const definitions = this.#definitionsPath
+    this.#sysfs = await SysfsMount.start({ root, hosts: this.#hosts, definitions, log })
   }
 
   async #serve(): Promise<void> {

@@ -1,5 +1,6 @@
 /** Directories for tests to write in. */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 
@@ -16,6 +17,16 @@ export class Scratch implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    unmountBelow(this.path) // what a killed daemon has left
     rmSync(this.path, { recursive: true, force: true })
   }
+}
+
+/** Takes away every mount below a directory, the innermost first. */
+export function unmountBelow(directory: string): void {
+  const places = readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .map((line) => line.split(' ')[1] ?? '')
+    .filter((place) => place.startsWith(`${directory}/`))
+  for (const place of places.toReversed()) spawnSync('umount', ['--lazy', place])
 }
