@@ -11,6 +11,7 @@ const TOKEN = '0123456789abcdef0123456789abcdef'
 describe('parseConfig()', () => {
   test('of nothing is a daemon for its own user, without parents', () => {
     assert.deepEqual(parseConfig('', '/etc/x.toml'), {
+      sysfs: true,
       api: { mode: 0o600, admin: [], read: [] },
       parents: new Map(),
     })
@@ -19,6 +20,7 @@ describe('parseConfig()', () => {
   test('takes every key, and paths from where the file is', () => {
     const text = `
       definitions = "defined"
+      sysfs = false
       [api]
       mode = 0o666
       group = 7
@@ -31,6 +33,7 @@ describe('parseConfig()', () => {
     `
     assert.deepEqual(parseConfig(text, '/etc/mdevkit/x.toml'), {
       definitions: '/etc/mdevkit/defined',
+      sysfs: false,
       api: { mode: 0o666, group: 7, admin: [1000], read: 'everyone' },
       parents: new Map([
         ['serial', { driver: 'mtty' }],
@@ -41,6 +44,7 @@ describe('parseConfig()', () => {
 
   for (const [text, message] of [
     ['a b', /^\/etc\/x\.toml: /],
+    ['sysfs = "yes"', /x\.toml: sysfs: /],
     ['parent = 1', /x\.toml: parent: not known here/],
     ['[api]\nmod = 1', /x\.toml: api\.mod: not known here/],
     ['[api]\nmode = "0666"', /x\.toml: api\.mode: /],
