@@ -96,7 +96,7 @@ export class Invalidation {
     this.#table.kill(child)
     if (this.#knowsEpochs) this.#channel.send(this.#epoch, this.#epoch.length)
     if (this.#tidying.length >= MAX_TIDYING) return
-    this.#tidying.push(deletion(directory.id, child.id, name))
+    this.#tidying.push(deletion(directory.id, isDirectory(child) ? child.id : 0, name))
     this.#tidied ??= this.#tidy()
   }
 
@@ -117,6 +117,10 @@ function notification(code: number, length: number): Uint8Array<ArrayBuffer> {
   return bytes
 }
 
+/**
+ * @param child 0 for a file: else the kernel would wait for its lock, which a write that we have not answered holds, with that of
+ *              the directory in its hands
+ */
 function deletion(parent: number, child: number, name: string): Uint8Array {
   const text = Buffer.from(`${name}\0`)
   const fixed = HEADER + fuse.FuseNotifyDeleteOut.size
