@@ -16,7 +16,8 @@ const asMdevctl = calledAs === 'mdevctl' || calledAs === 'lsmdev'
 
 const surroundings: ProgramSurroundings = {
   get plane() {
-    return new ApiClient(apiSocket(runtimeRoot()))
+    const { MDEVKIT_OWNER: owner } = process.env
+    return new ApiClient(apiSocket(runtimeRoot()), owner ? { owner } : {})
   },
   get sysfs() {
     return join(runtimeRoot(), 'sys')

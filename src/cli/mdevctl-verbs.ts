@@ -34,7 +34,7 @@ const UUID = '--uuid <UUID>'
 const INDEX = '--index <INDEX>'
 const FORCE = [
   '-f, --force',
-  'go on where a callout script refuses (there are none: no effect)',
+  'take what another owner has made; go on where a callout script refuses',
 ] as const
 
 /** Where a listing is not to be mdevctl's. */

@@ -1,5 +1,5 @@
 /** `mdevkit modify --live`: changes an active mdev, where its driver has settings that can change under its client. */
-import type { AttributeTexts, MdevSnapshot } from '../http/model.ts'
+import type { AttributeTexts, ControlPlane, MdevSnapshot } from '../http/model.ts'
 import { attributeRefusal } from './mdevctl-attribute-refusal.ts'
 import type { MdevctlContext } from './mdevctl-context.ts'
 import { fits, oneDefined, selectionText } from './mdevctl-defined.ts'
@@ -15,8 +15,10 @@ import { presentParents } from './present-parents.ts'
  */
 export async function modifyLive(
   { plane, warn }: MdevctlContext,
-  { uuid, parent, auto = false, manual = false, jsonfile, defined = false }: ModifyOptions,
+  options: ModifyOptions,
 ): Promise<string> {
+  const { uuid, parent, auto = false, manual = false, jsonfile } = options
+  const { defined = false, force = false } = options
   if (auto) throw new Refusal("'auto' cannot be changed on active mdev")
   if (manual) throw new Refusal("'manual' cannot be changed on active mdev")
   const selection = { uuid, parent }
@@ -33,15 +35,16 @@ export async function modifyLive(
   if (defined && oneDefined(listing, key, warn).definition.type !== definition.type)
     throw new Refusal("'type' of active and defined mdev does not match")
 
-  await change({ plane, warn }, active, definition.attributes)
-  if (defined) await plane.define(key, definition, { replace: true })
+  await change(plane, active, definition.attributes, force)
+  if (defined) await plane.define(key, definition, { replace: true, takeOver: force })
   return ''
 }
 
 async function change(
-  { plane }: MdevctlContext,
+  plane: ControlPlane,
   { uuid, parent, attributes: before }: MdevSnapshot,
   after: AttributeTexts,
+  force: boolean,
 ): Promise<void> {
   const settings =
     (await presentParents(plane)).find(({ name }) => name === parent)?.attributes ?? []
@@ -54,7 +57,7 @@ async function change(
   const fixed = new Set(settings.filter(({ change }) => change !== 'live').map(({ name }) => name))
   if (different.some(([name]) => fixed.has(name))) throw notSupported()
   try {
-    await plane.change(uuid, different)
+    await plane.change(uuid, different, { takeOver: force })
   } catch (error) {
     throw attributeRefusal(error, different) ?? error
   }

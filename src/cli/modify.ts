@@ -21,22 +21,27 @@ export interface ModifyOptions {
   readonly jsonfile?: string
   readonly live?: boolean
   readonly defined?: boolean
+  /** Though another owner has made it. */
+  readonly force?: boolean
 }
 
 export async function modify(context: MdevctlContext, options: ModifyOptions): Promise<string> {
-  const { uuid, parent, live = false, jsonfile } = options
+  const { uuid, parent, live = false, jsonfile, force = false } = options
   if (live) return modifyLive(context, options)
   if (jsonfile !== undefined) {
     if (parent === undefined)
       throw new Refusal('Parent device required to modify device via json file')
     const definition = definitionOf(readJsonFile(jsonfile, 'file'))
-    await context.plane.define({ parent, uuid }, definition, { replace: true })
+    await context.plane.define({ parent, uuid }, definition, { replace: true, takeOver: force })
     return ''
   }
   const selection = { uuid, parent }
   const mdev = oneDefined(await context.plane.list(), selection, context.warn)
   const key = { parent: mdev.parent, uuid }
-  await context.plane.define(key, changed(mdev.definition, options), { replace: true })
+  await context.plane.define(key, changed(mdev.definition, options), {
+    replace: true,
+    takeOver: force,
+  })
   return ''
 }
 

@@ -5,14 +5,19 @@ import { Refusal } from './mdevctl-refusal.ts'
 
 export interface StopOptions {
   readonly uuid: string
+  /** Though another owner has made it. */
+  readonly force?: boolean
 }
 
-export async function stop({ plane }: MdevctlContext, { uuid }: StopOptions): Promise<string> {
+export async function stop(
+  { plane }: MdevctlContext,
+  { uuid, force = false }: StopOptions,
+): Promise<string> {
   const { mdevs } = await plane.list()
   if (!mdevs.some((mdev) => mdev.uuid === uuid && mdev.active !== undefined))
     throw new Refusal(`Device ${uuid} is not an active mdev`, { code: 'ENOENT' })
   try {
-    await plane.stop(uuid, { wait: true })
+    await plane.stop(uuid, { wait: true, takeOver: force })
   } catch (error) {
     const cause = describeError(error)
     throw new Refusal(`Error removing device ${uuid}`, { cause, origin: error })

@@ -6,15 +6,17 @@ import { Refusal } from './mdevctl-refusal.ts'
 export interface UndefineOptions {
   readonly uuid: string
   readonly parent?: string
+  /** Though another owner has defined it. */
+  readonly force?: boolean
 }
 
 export async function undefine(
   { plane, warn }: MdevctlContext,
-  { uuid, parent }: UndefineOptions,
+  { uuid, parent, force = false }: UndefineOptions,
 ): Promise<string> {
   const selection = { uuid, parent }
   if (definedMdevs(await plane.list(), selection, warn).length === 0)
     throw new Refusal('No devices match the specified uuid', { code: 'ENOENT' })
-  await plane.undefine(uuid, parent)
+  await plane.undefine(uuid, parent, { takeOver: force })
   return ''
 }

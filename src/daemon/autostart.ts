@@ -5,6 +5,7 @@ import { BackOff, type BackOffOptions } from '../lib/back-off.ts'
 import { describeError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import type { DefinitionKey } from '../mdev/control-plane.ts'
+import { type Owner, ownerOfDefinition } from '../mdev/owner.ts'
 import type { Hosts } from './hosts.ts'
 import type { Machine } from './machine.ts'
 
@@ -18,6 +19,8 @@ export interface Waiting extends DefinitionKey {
 
 interface Attempt {
   readonly key: DefinitionKey
+  /** Of its definition. */
+  readonly owner: Owner | undefined
   readonly backOff: BackOff
   why: string
   timer: NodeJS.Timeout | undefined
@@ -27,6 +30,8 @@ export interface AutostartOptions {
   readonly machine: Machine
   readonly hosts: Hosts
   readonly log: Logger
+  /** Whose definitions are that name nobody. */
+  readonly owner?: Owner
   readonly backOff?: BackOffOptions
 }
 
@@ -77,7 +82,7 @@ export class Autostart extends EventEmitter<AutostartEvents> {
     const { mdevs } = await this.#options.machine.list()
     for (const { parent, uuid, definition, active } of mdevs) {
       if (parent !== name || definition?.start !== 'auto' || active !== undefined) continue
-      this.#begin({ parent, uuid })
+      this.#begin({ parent, uuid }, ownerOfDefinition(definition) ?? this.#options.owner)
     }
   }
 
@@ -90,11 +95,11 @@ export class Autostart extends EventEmitter<AutostartEvents> {
     }
   }
 
-  #begin(key: DefinitionKey): void {
+  #begin(key: DefinitionKey, owner: Owner | undefined): void {
     const id = `${key.parent}/${key.uuid}`
     if (this.#attempts.has(id)) return
     const backOff = new BackOff(this.#options.backOff ?? BACK_OFF)
-    const attempt: Attempt = { key, backOff, why: '', timer: undefined }
+    const attempt: Attempt = { key, owner, backOff, why: '', timer: undefined }
     this.#attempts.set(id, attempt)
     void this.#try(id, attempt)
   }
@@ -103,7 +108,7 @@ export class Autostart extends EventEmitter<AutostartEvents> {
     const { machine, log } = this.#options
     const { parent, uuid } = attempt.key
     try {
-      await machine.start({ parent, uuid })
+      await machine.start({ parent, uuid }, attempt.owner)
       log.info(`mdev ${uuid}: started on parent ${parent}`)
       if (this.#forget(id, attempt)) this.emit('started', attempt.key)
     } catch (error) {

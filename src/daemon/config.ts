@@ -7,8 +7,10 @@ import { type Static, Type } from 'typebox'
 import { shapeFault } from '../http/shape-fault.ts'
 import { describeError, ErrnoError } from '../lib/errno.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
+import type { QuotaLimits } from './quotas.ts'
 
 const EXACT = { additionalProperties: false }
+const Count = Type.Integer({ minimum: 0 })
 const Id = Type.Integer({ minimum: 0, maximum: 0xffff_fffe })
 
 /** As in the file; what is not there has a default. */
@@ -38,6 +40,9 @@ const File = Type.Object(
         EXACT,
       ),
     ),
+    owners: Type.Optional(
+      Type.Record(Type.String({ minLength: 1 }), Type.Object({ 'max-mdevs': Count }, EXACT)),
+    ),
     parents: Type.Optional(
       Type.Record(
         Type.String({ pattern: String.raw`^[^./\0][^/\0]*$` }),
@@ -50,6 +55,7 @@ const File = Type.Object(
                 Type.Union([Type.String(), Type.Integer(), Type.Boolean()]),
               ),
             ),
+            'max-mdevs': Type.Optional(Count),
           },
           EXACT,
         ),
@@ -85,10 +91,14 @@ export interface DaemonConfig {
   }
   /** Parents that are to have a host, by name. */
   readonly parents: ReadonlyMap<string, ParentConfig>
+  readonly quotas: QuotaLimits
 }
 
 export interface ParentConfig {
+  /** A shipped driver's name, a module's path, or a package's name. */
   readonly driver: string
+  /** Where a package is looked for, as well as above it. */
+  readonly directory?: string
   /** Of the parent itself. */
   readonly settings?: AttributeTexts
 }
@@ -123,7 +133,7 @@ function textOf(file: string, optional: boolean): string {
 
 /** @param file where `text` is from, for messages and relative paths */
 export function parseConfig(text: string, file: string): DaemonConfig {
-  const { definitions, sysfs = true, api = {}, parents = {} } = checked(text, file)
+  const { definitions, sysfs = true, api = {}, parents = {}, owners = {} } = checked(text, file)
   const near = (path: string) => resolve(dirname(file), path)
   const { mode = 0o600, group, admin = [], read = [], tcp } = api
   return {
@@ -140,20 +150,33 @@ export function parseConfig(text: string, file: string): DaemonConfig {
       Object.entries(parents).map(([name, { driver, settings }]) => [
         name,
         {
-          driver: isPath(driver) ? near(driver) : driver,
+          ...(isPath(driver) ? { driver: near(driver) } : { driver, directory: dirname(file) }),
           ...(settings === undefined ? {} : { settings: textsOf(settings) }),
         },
       ]),
     ),
+    quotas: { parents: limitsOf(parents), owners: limitsOf(owners) },
   }
+}
+
+/** Of those that have one. */
+function limitsOf(
+  tables: Readonly<Record<string, { readonly 'max-mdevs'?: number }>>,
+): ReadonlyMap<string, number> {
+  return new Map(
+    Object.entries(tables).flatMap(([name, { 'max-mdevs': limit }]) =>
+      limit === undefined ? [] : [[name, limit] as const],
+    ),
+  )
 }
 
 function textsOf(settings: Readonly<Record<string, string | number | boolean>>): AttributeTexts {
   return Object.entries(settings).map(([name, value]) => [name, String(value)])
 }
 
-/** Anything else is a shipped driver's name. */
+/** Anything else is the name of a shipped driver, or of a package, which may have a scope. */
 function isPath(driver: string): boolean {
+  if (/^@[^/]+\/[^/]+$/.test(driver)) return false
   return driver.includes('/') || /\.[cm]?[jt]s$/.test(driver)
 }
 

@@ -2,29 +2,36 @@
 import type { AttributeTexts } from '../mdev/attribute.ts'
 import type {
   ControlPlane,
+  SharedControlPlane,
   DefinedMdev,
+  DefineOptions,
   DefinitionFault,
   DefinitionKey,
   MdevView,
   ParentView,
   StartRequest,
+  StopOptions,
 } from '../mdev/control-plane.ts'
 import type { Definition } from '../mdev/definition.ts'
+import type { Owner } from '../mdev/owner.ts'
 import type { MdevSnapshot } from '../mdev/state.ts'
 import type { Autostart } from './autostart.ts'
 import type { Hosts } from './hosts.ts'
 import type { Machine } from './machine.ts'
+import { OwnedPlane } from './owned-plane.ts'
 import type { Supervisor } from './supervisor.ts'
 
 export interface DaemonPlaneOptions {
   readonly machine: Machine
   readonly hosts: Hosts
   readonly autostart: Autostart
+  /** The daemon's: whose definitions are that name nobody. */
+  readonly owner: Owner
   /** By the names of their parents. */
   readonly supervisors: ReadonlyMap<string, Supervisor>
 }
 
-export class DaemonPlane implements ControlPlane {
+export class DaemonPlane implements SharedControlPlane {
   readonly #options: DaemonPlaneOptions
 
   constructor(options: DaemonPlaneOptions) {
@@ -55,7 +62,7 @@ export class DaemonPlane implements ControlPlane {
   async define(
     key: DefinitionKey,
     definition: Definition,
-    options: { readonly replace?: boolean } = {},
+    options: DefineOptions = {},
   ): Promise<DefinedMdev> {
     return this.#options.machine.define(key, definition, options)
   }
@@ -64,11 +71,11 @@ export class DaemonPlane implements ControlPlane {
     return this.#options.machine.undefine(uuid, parent)
   }
 
-  async start(request: StartRequest): Promise<MdevSnapshot> {
-    return this.#options.machine.start(request)
+  async start(request: StartRequest, owner?: Owner): Promise<MdevSnapshot> {
+    return this.#options.machine.start(request, owner)
   }
 
-  async stop(uuid: string, options: { force?: boolean; wait?: boolean } = {}): Promise<void> {
+  async stop(uuid: string, options: StopOptions = {}): Promise<void> {
     return this.#options.machine.stop(uuid, options)
   }
 
@@ -78,6 +85,10 @@ export class DaemonPlane implements ControlPlane {
 
   async changeParent(parent: string, attributes: AttributeTexts): Promise<ParentView> {
     return this.#options.machine.changeParent(parent, attributes)
+  }
+
+  by(caller: Owner): ControlPlane {
+    return new OwnedPlane({ plane: this, caller, fallback: this.#options.owner })
   }
 
   /** Undefined where it has one: then nobody waits, as it was stopped by hand or is defined since. */

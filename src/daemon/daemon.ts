@@ -11,6 +11,7 @@ import { Unwind } from '../lib/unwind.ts'
 import { closeFd } from '../os/fd.ts'
 import { type FileLock, lockHolder, tryLockFile } from '../os/file-lock.ts'
 import { listenUnix } from '../os/unix-socket.ts'
+import { userName } from '../os/user-name.ts'
 import { Autostart } from './autostart.ts'
 import type { DaemonConfig } from './config.ts'
 import { DaemonPlane } from './daemon-plane.ts'
@@ -21,6 +22,7 @@ import { Hosts } from './hosts.ts'
 import { Machine } from './machine.ts'
 import { MachineEvents } from './machine-events.ts'
 import { accessByPeer } from './peer-access.ts'
+import { Quotas } from './quotas.ts'
 import { Supervisor } from './supervisor.ts'
 import { SysfsMount } from './sysfs-mount.ts'
 
@@ -76,17 +78,19 @@ export class Daemon {
     undo.defer(() => this.#definitions.close())
     const hosts = new Hosts(root, log)
     this.#hosts = hosts
-    const machine = new Machine(hosts, store)
+    const machine = new Machine(hosts, store, new Quotas(config.quotas))
     machine.on('defined', (mdev) => this.#definitions.noteDefined(mdev))
     machine.on('undefined', (key) => this.#definitions.noteUndefined(key))
     this.#events = new MachineEvents({ hosts, definitions: this.#definitions, log })
-    this.#autostart = new Autostart({ machine, hosts, log })
+    const user = userName(ourUid())
+    const owner = { user, tool: user }
+    this.#autostart = new Autostart({ machine, hosts, log, owner })
     for (const [parent, wanted] of config.parents) {
       this.#supervisors.set(parent, new Supervisor({ parent, ...wanted, root, hosts, log }))
     }
     const autostart = this.#autostart
     const supervisors = this.#supervisors
-    this.#plane = new DaemonPlane({ machine, hosts, autostart, supervisors })
+    this.#plane = new DaemonPlane({ machine, hosts, autostart, supervisors, owner })
     undo.keep()
   }
 

@@ -14,9 +14,13 @@ import type {
   ParentView,
   StartRequest,
 } from '../mdev/control-plane.ts'
+import type { Owner } from '../mdev/owner.ts'
 import type { MdevSnapshot } from '../mdev/state.ts'
 import { byParentAndUuid, type DefinitionStore } from './definition-store.ts'
 import type { Hosts } from './hosts.ts'
+import { Quotas } from './quotas.ts'
+
+const UNLIMITED = new Quotas({ parents: new Map(), owners: new Map() })
 
 /** - `defined`, `undefined`: a definition was written, or is no more. */
 interface MachineEvents {
@@ -27,11 +31,13 @@ interface MachineEvents {
 export class Machine extends EventEmitter<MachineEvents> implements ControlPlane {
   readonly #hosts: Hosts
   readonly #definitions: DefinitionStore
+  readonly #quotas: Quotas
 
-  constructor(hosts: Hosts, definitions: DefinitionStore) {
+  constructor(hosts: Hosts, definitions: DefinitionStore, quotas: Quotas = UNLIMITED) {
     super()
     this.#hosts = hosts
     this.#definitions = definitions
+    this.#quotas = quotas
   }
 
   async parents(): Promise<readonly ParentView[]> {
@@ -87,13 +93,18 @@ export class Machine extends EventEmitter<MachineEvents> implements ControlPlane
     }
   }
 
-  async start(request: StartRequest): Promise<MdevSnapshot> {
+  /** @param owner who will have made it */
+  async start(request: StartRequest, owner?: Owner): Promise<MdevSnapshot> {
     const uuid = request.uuid === undefined ? freshUuid() : parseUuid(request.uuid)
     const { parent, type, attributes } = this.#wanted(uuid, request)
     const active = this.#activeOn(uuid)
     if (active !== undefined)
       throw new ErrnoError('EEXIST', `mdev ${uuid}: active on parent ${active.parent.name}`)
-    return this.#host(parent).create(type, uuid, attributes)
+    const host = this.#host(parent)
+    const mdevs = this.#hosts.all.flatMap((each) => each.parent.mdevs)
+    return this.#quotas.within({ uuid, parent, owner }, mdevs, async () =>
+      host.create(type, uuid, attributes, owner),
+    )
   }
 
   async stop(uuid: string, options: { force?: boolean; wait?: boolean } = {}): Promise<void> {

@@ -4,6 +4,7 @@ import { connect, type Socket } from 'node:net'
 import type { MessageConnection } from 'vscode-jsonrpc/node'
 import { ErrnoError } from '../lib/errno.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
+import type { Owner } from '../mdev/owner.ts'
 import type { MdevSnapshot, ParentNow, ParentSnapshot } from '../mdev/state.ts'
 import {
   connectionOver,
@@ -88,8 +89,14 @@ export class ControlClient extends EventEmitter<ControlClientEvents> {
   }
 
   /** @throws as Parent.create · ETIMEDOUT the driver builds for too long */
-  async create(type: string, uuid: string, attributes: AttributeTexts = []): Promise<MdevSnapshot> {
-    return this.#request('create', { type, uuid, attributes }, PROBE_TIMEOUT_MS)
+  async create(
+    type: string,
+    uuid: string,
+    attributes: AttributeTexts = [],
+    owner?: Owner,
+  ): Promise<MdevSnapshot> {
+    const by = owner === undefined ? {} : { owner }
+    return this.#request('create', { type, uuid, attributes, ...by }, PROBE_TIMEOUT_MS)
   }
 
   /** @param options as of Parent.remove; with `wait`, as long as it takes @throws as Parent.remove */

@@ -31,7 +31,12 @@ const Attributes = Type.Unsafe<AttributeTexts>(
 export const CONTROL_METHODS = {
   /** First; EPROTO where the host does not speak that version. */
   hello: Type.Object({ version: Type.Integer() }),
-  create: Type.Object({ type: Type.String(), uuid: Type.String(), attributes: Attributes }),
+  create: Type.Object({
+    type: Type.String(),
+    uuid: Type.String(),
+    attributes: Attributes,
+    owner: Type.Optional(Type.Object({ user: Type.String(), tool: Type.String() })),
+  }),
   remove: Type.Object({ uuid: Type.String(), force: Type.Boolean(), wait: Type.Boolean() }),
   changeAttributes: Type.Object({ uuid: Type.String(), attributes: Attributes }),
   changeParent: Type.Object({ attributes: Attributes }),

@@ -5,8 +5,10 @@ import type { MessageConnection } from 'vscode-jsonrpc/node'
 import { inTime, systemClock } from '../lib/clock.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
+import { parseUuid } from '../lib/uuid.ts'
 import type { MdevEvents } from '../mdev/events.ts'
 import { MdevDevice } from '../mdev/mdev.ts'
+import type { Owner } from '../mdev/owner.ts'
 import type { Parent } from '../mdev/parent.ts'
 import {
   type MdevSnapshot,
@@ -59,6 +61,8 @@ export class ControlServer {
   /** Those that have said hello. */
   readonly #listeners = new Map<Socket, MessageConnection>()
   readonly #untell: (() => void)[] = []
+  /** Who made an mdev, by its UUID, where that was said. */
+  readonly #owners = new Map<string, Owner>()
 
   /** @throws EADDRINUSE somebody listens there · EACCES, ENAMETOOLONG, ENOENT it cannot listen there */
   constructor(options: ControlServerOptions) {
@@ -75,6 +79,9 @@ export class ControlServer {
       events.on(action, tell)
       this.#untell.push(() => events.off(action, tell))
     }
+    const forget = ({ uuid }: MdevDevice) => void this.#owners.delete(uuid)
+    events.on('remove', forget) // once it has been told
+    this.#untell.push(() => events.off('remove', forget))
   }
 
   /** Hangs up on everyone, and removes the socket. Idempotent. */
@@ -99,9 +106,10 @@ export class ControlServer {
       this.#listeners.set(socket, connection)
       return { version: CONTROL_VERSION, pid: process.pid, parent: this.#snapshot() }
     })
-    answer(connection, 'create', async ({ type, uuid, attributes }) =>
-      this.#show(await host.create(type, uuid, attributes)),
-    )
+    answer(connection, 'create', async ({ type, uuid, attributes, owner }) => {
+      const mdev = await this.#owned(uuid, owner, () => host.create(type, uuid, attributes))
+      return this.#show(mdev)
+    })
     answer(connection, 'remove', async ({ uuid, force, wait }) => {
       await host.parent.remove(uuid, { force, wait })
       return null
@@ -152,11 +160,37 @@ export class ControlServer {
 
   #snapshot(): ParentSnapshot {
     const { host } = this.#options
-    return snapshotOfParent(host.parent, (mdev) => host.socketOf(mdev))
+    const snapshot = snapshotOfParent(host.parent, (mdev) => host.socketOf(mdev))
+    return { ...snapshot, mdevs: snapshot.mdevs.map((mdev) => this.#withOwner(mdev)) }
   }
 
   #show(mdev: MdevDevice): MdevSnapshot {
     const { host } = this.#options
-    return snapshotOfMdev(mdev, host.parent.name, host.socketOf(mdev))
+    return this.#withOwner(snapshotOfMdev(mdev, host.parent.name, host.socketOf(mdev)))
+  }
+
+  #withOwner(mdev: MdevSnapshot): MdevSnapshot {
+    const owner = this.#owners.get(mdev.uuid)
+    return owner === undefined ? mdev : { ...mdev, owner }
+  }
+
+  /** What `create` makes is the owner's from the first that anybody hears of it. */
+  async #owned(
+    uuid: string,
+    owner: Owner | undefined,
+    create: () => Promise<MdevDevice>,
+  ): Promise<MdevDevice> {
+    const name = parseUuid(uuid)
+    if (owner !== undefined && !this.#bears(name)) this.#owners.set(name, owner)
+    try {
+      return await create()
+    } catch (error) {
+      if (!this.#bears(name)) this.#owners.delete(name)
+      throw error
+    }
+  }
+
+  #bears(uuid: string): boolean {
+    return this.#options.host.parent.mdevs.some((mdev) => mdev.uuid === uuid)
   }
 }

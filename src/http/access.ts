@@ -9,6 +9,8 @@ export type Access = 'read' | 'admin'
 export interface AccessRule {
   /** What the sender of a request may do; undefined: nothing. */
   accessOf(request: IncomingMessage): Access | undefined
+  /** Who that is, by name; where nobody knows, what they make is the daemon's own. */
+  userOf?(request: IncomingMessage): string | undefined
   /** How one would have to say who one is: the WWW-Authenticate of a 401. Without it the answer is 403. */
   readonly challenge?: string
 }

@@ -8,16 +8,20 @@ import type { AttributeTexts } from '../mdev/attribute.ts'
 import type {
   ControlPlane,
   DefinedMdev,
+  DefineOptions,
   DefinitionFault,
   DefinitionKey,
   MdevView,
   ParentView,
   StartRequest,
+  StopOptions,
+  TakeOptions,
 } from '../mdev/control-plane.ts'
 import type { Definition } from '../mdev/definition.ts'
 import type { MdevSnapshot } from '../mdev/state.ts'
 import { eventsOf } from './event-reader.ts'
 import type { MachineEvent, SnapshotEvent } from './events.ts'
+import { OWNER_HEADER } from './owner-header.ts'
 import { UnreachableError } from './unreachable-error.ts'
 
 /** Who answers. */
@@ -39,6 +43,8 @@ const TIMEOUT_MS = 45_000
 export interface ApiClientOptions {
   /** How long an answer may take, but to a `stop` that waits. */
   readonly timeoutMs?: number
+  /** How the tool calls itself whose what is made will be; the user's name unless given. */
+  readonly owner?: string
 }
 
 /**
@@ -49,11 +55,13 @@ export interface ApiClientOptions {
 export class ApiClient implements ControlPlane {
   readonly #socketPath: string
   readonly #timeoutMs: number
+  readonly #owner: string | undefined
 
   /** @param socketPath as {@link apiSocket}; connected to anew for each request */
-  constructor(socketPath: string, { timeoutMs = TIMEOUT_MS }: ApiClientOptions = {}) {
+  constructor(socketPath: string, { timeoutMs = TIMEOUT_MS, owner }: ApiClientOptions = {}) {
     this.#socketPath = socketPath
     this.#timeoutMs = timeoutMs
+    this.#owner = owner
   }
 
   async health(): Promise<DaemonHealth> {
@@ -74,29 +82,32 @@ export class ApiClient implements ControlPlane {
   async define(
     { parent, uuid }: DefinitionKey,
     definition: Definition,
-    { replace = false } = {},
+    { replace = false, ...options }: DefineOptions = {},
   ): Promise<DefinedMdev> {
     return replace
-      ? this.#ask('PUT', path`/v1/definitions/${parent}/${uuid}`, definition)
+      ? this.#ask('PUT', path`/v1/definitions/${parent}/${uuid}` + query(options), definition)
       : this.#ask('POST', '/v1/definitions', { parent, uuid, definition })
   }
 
-  async undefine(uuid: string, parent?: string): Promise<void> {
-    const query = parent === undefined ? '' : path`?parent=${parent}`
-    await this.#ask('DELETE', path`/v1/definitions/${uuid}` + query)
+  async undefine(uuid: string, parent?: string, options: TakeOptions = {}): Promise<void> {
+    await this.#ask('DELETE', path`/v1/definitions/${uuid}` + query(options, parent))
   }
 
   async start(wanted: StartRequest): Promise<MdevSnapshot> {
     return this.#ask('POST', '/v1/mdevs', wanted)
   }
 
-  async stop(uuid: string, options: { force?: boolean; wait?: boolean } = {}): Promise<void> {
+  async stop(uuid: string, { takeOver = false, ...options }: StopOptions = {}): Promise<void> {
     const timeoutMs = options.wait === true ? Infinity : this.#timeoutMs
-    await this.#ask('POST', path`/v1/mdevs/${uuid}/stop`, options, timeoutMs)
+    await this.#ask('POST', path`/v1/mdevs/${uuid}/stop` + query({ takeOver }), options, timeoutMs)
   }
 
-  async change(uuid: string, attributes: AttributeTexts): Promise<MdevSnapshot> {
-    return this.#ask('PATCH', path`/v1/mdevs/${uuid}`, { attributes })
+  async change(
+    uuid: string,
+    attributes: AttributeTexts,
+    options: TakeOptions = {},
+  ): Promise<MdevSnapshot> {
+    return this.#ask('PATCH', path`/v1/mdevs/${uuid}` + query(options), { attributes })
   }
 
   async changeParent(parent: string, attributes: AttributeTexts): Promise<ParentView> {
@@ -160,14 +171,15 @@ export class ApiClient implements ControlPlane {
           method,
           path: target,
           agent: false,
-          ...(sent === undefined
-            ? {}
-            : {
-                headers: {
+          headers: {
+            ...(this.#owner === undefined ? {} : { [OWNER_HEADER]: this.#owner }),
+            ...(sent === undefined
+              ? {}
+              : {
                   'content-type': 'application/json',
                   'content-length': Buffer.byteLength(sent),
-                },
-              }),
+                }),
+          },
           signal,
         })
           .once('response', resolve)
@@ -215,6 +227,13 @@ export class ApiClient implements ControlPlane {
     if (code === undefined || message === undefined) return this.#faultOf(new SyntaxError())
     return new ErrnoError(code, message)
   }
+}
+
+function query({ takeOver = false }: TakeOptions, parent?: string): string {
+  const parameters = new URLSearchParams()
+  if (parent !== undefined) parameters.set('parent', parent)
+  if (takeOver) parameters.set('takeOver', 'true')
+  return parameters.size === 0 ? '' : `?${parameters.toString()}`
 }
 
 /** A path whose parts are names, whatever they consist of. */

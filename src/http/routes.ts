@@ -2,7 +2,7 @@
 import { type Static, type TSchema, Type } from 'typebox'
 import { type ErrnoCode, ErrnoError } from '../lib/errno.ts'
 import { parseUuid } from '../lib/uuid.ts'
-import type { ControlPlane } from '../mdev/control-plane.ts'
+import type { ControlPlane, TakeOptions } from '../mdev/control-plane.ts'
 import type { Access } from './access.ts'
 import * as shapes from './shapes.ts'
 
@@ -60,10 +60,21 @@ function route<P extends TSchema, Q extends TSchema, B extends TSchema, R extend
 const ByParent = Type.Object({ parent: Type.String() })
 const ByUuid = Type.Object({ uuid: Type.String() })
 const ByKey = Type.Object({ parent: Type.String(), uuid: Type.String() })
+const EXACT = { additionalProperties: false }
+const TAKE_OVER = {
+  takeOver: Type.Optional(
+    Type.Literal('true', { description: 'Though another owner has made it.' }),
+  ),
+}
+const TakeOver = Type.Object(TAKE_OVER, EXACT)
 const OfParent = Type.Object(
-  { parent: Type.Optional(Type.String({ description: 'On this parent only.' })) },
-  { additionalProperties: false },
+  { parent: Type.Optional(Type.String({ description: 'On this parent only.' })), ...TAKE_OVER },
+  EXACT,
 )
+
+function taking({ takeOver }: Static<typeof TakeOver>): TakeOptions {
+  return takeOver === undefined ? {} : { takeOver: true }
+}
 
 export const ROUTES: readonly Route[] = [
   route({
@@ -104,7 +115,7 @@ export const ROUTES: readonly Route[] = [
     body: shapes.ChangeRequest,
     status: 200,
     reply: shapes.Parent,
-    refusals: ['ENOENT', 'EBUSY', 'EOPNOTSUPP', 'ENODEV', 'ETIMEDOUT'],
+    refusals: ['ENOENT', 'EBUSY', 'EOPNOTSUPP', 'EDQUOT', 'ENODEV', 'ETIMEDOUT'],
     run: async (plane, { params, body }) => plane.changeParent(params.parent, body.attributes),
   }),
   route({
@@ -156,11 +167,13 @@ export const ROUTES: readonly Route[] = [
     summary: 'Changes settings of an active mdev.',
     needs: 'admin',
     params: ByUuid,
+    query: TakeOver,
     body: shapes.ChangeRequest,
     status: 200,
     reply: shapes.Mdev,
     refusals: ['ENOENT', 'EBUSY', 'EOPNOTSUPP'],
-    run: async (plane, { params, body }) => plane.change(params.uuid, body.attributes),
+    run: async (plane, { params, query, body }) =>
+      plane.change(params.uuid, body.attributes, taking(query)),
   }),
   route({
     name: 'stop',
@@ -169,10 +182,12 @@ export const ROUTES: readonly Route[] = [
     summary: 'Takes an active mdev down; its definition stays.',
     needs: 'admin',
     params: ByUuid,
+    query: TakeOver,
     body: shapes.StopRequest,
     status: 204,
     refusals: ['ENOENT', 'EBUSY', 'EAGAIN'],
-    run: async (plane, { params, body }) => plane.stop(params.uuid, body),
+    run: async (plane, { params, query, body }) =>
+      plane.stop(params.uuid, { ...body, ...taking(query) }),
   }),
   route({
     name: 'define',
@@ -193,11 +208,13 @@ export const ROUTES: readonly Route[] = [
     summary: 'Defines an mdev, in place of what is defined there.',
     needs: 'admin',
     params: ByKey,
+    query: TakeOver,
     body: shapes.Definition,
     status: 200,
     reply: shapes.DefinedMdev,
     refusals: ['ENOSPC', 'EACCES', 'EROFS'],
-    run: async (plane, { params, body }) => plane.define(params, body, { replace: true }),
+    run: async (plane, { params, query, body }) =>
+      plane.define(params, body, { replace: true, ...taking(query) }),
   }),
   route({
     name: 'undefine',
@@ -210,6 +227,7 @@ export const ROUTES: readonly Route[] = [
     query: OfParent,
     status: 204,
     refusals: ['ENOENT', 'EACCES', 'EROFS'],
-    run: async (plane, { params, query }) => plane.undefine(params.uuid, query.parent),
+    run: async (plane, { params, query }) =>
+      plane.undefine(params.uuid, query.parent, taking(query)),
   }),
 ]

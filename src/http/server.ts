@@ -12,13 +12,15 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
-import type { ControlPlane } from '../mdev/control-plane.ts'
+import type { ControlPlane, SharedControlPlane } from '../mdev/control-plane.ts'
+import { parseTool } from '../mdev/owner.ts'
 import type { Access, AccessRule } from './access.ts'
 import { schemaOf, schemaOfOther } from './description.ts'
 import { EventStreams } from './event-streams.ts'
 import type { EventSource } from './events.ts'
 import { createFramework } from './framework.ts'
 import { Metrics } from './metrics.ts'
+import { OWNER_HEADER } from './owner-header.ts'
 import { refusalByStatus } from './refusal.ts'
 import { type Route, ROUTES } from './routes.ts'
 import * as shapes from './shapes.ts'
@@ -34,7 +36,7 @@ const EVENTS =
 export type ListenAt = { readonly fd: number } | { readonly host: string; readonly port: number }
 
 export interface ApiServerOptions {
-  readonly plane: ControlPlane
+  readonly plane: SharedControlPlane
   readonly events: EventSource
   readonly log: Logger
   /** Of mdevkit. */
@@ -128,15 +130,25 @@ export class ApiServer {
       : new ErrnoError('EPERM', `${what}: needs admin access, and this is read access`)
   }
 
-  #add(route: Route, plane: ControlPlane): void {
+  /** The plane as the sender of a request has it. @throws EINVAL the tool's name is none */
+  #onBehalf(plane: SharedControlPlane, request: IncomingMessage): ControlPlane {
+    const user = this.#rules.get(request)?.userOf?.(request)
+    if (user === undefined || plane.by === undefined) return plane
+    const tool = request.headers[OWNER_HEADER]
+    return plane.by({ user, tool: tool === undefined ? user : parseTool(String(tool)) })
+  }
+
+  #add(route: Route, plane: SharedControlPlane): void {
     const { method, path, needs, status } = route
     this.#app.route({
       method,
       url: path,
       config: { needs },
       schema: schemaOf(route),
-      async handler({ params, query, body }, reply) {
-        return reply.code(status).send(await route.run(plane, { params, query, body }))
+      handler: async (request, reply) => {
+        const { params, query, body } = request
+        const asked = this.#onBehalf(plane, request.raw)
+        return reply.code(status).send(await route.run(asked, { params, query, body }))
       },
     })
   }

@@ -66,6 +66,12 @@ export const Mdev = Type.Object({
   faults: Faults,
   client: Type.Optional(Type.String({ description: 'Who has it open.' })),
   socket: Type.Optional(Type.String({ description: 'Where clients connect: vfio-user.' })),
+  owner: Type.Optional(
+    Type.Object(
+      { user: Type.String(), tool: Type.String() },
+      { description: 'Who made it: the user by the kernel, the tool by its own word.' },
+    ),
+  ),
 })
 
 export const MdevView = Type.Object({

@@ -1,6 +1,7 @@
 /** What an administrator can ask of a machine, wherever the answer comes from: the daemon itself, or its HTTP API. */
 import type { AttributeTexts } from './attribute.ts'
 import type { Definition } from './definition.ts'
+import type { Owner } from './owner.ts'
 import type { MdevSnapshot, ParentSnapshot } from './state.ts'
 
 /** A parent, and the process that runs it. */
@@ -46,6 +47,24 @@ export interface StartRequest {
   readonly attributes?: AttributeTexts
 }
 
+export interface TakeOptions {
+  /** Though another owner has made it. */
+  readonly takeOver?: boolean
+}
+
+export interface DefineOptions extends TakeOptions {
+  /** Writes over what is defined there. */
+  readonly replace?: boolean
+}
+
+export interface StopOptions extends TakeOptions {
+  /** Takes it away from its client. */
+  readonly force?: boolean
+  /** Waits until its client lets go. */
+  readonly wait?: boolean
+}
+
+/** Who made something is looked at where there is a caller: then EPERM is what is another's, without `takeOver`. */
 export interface ControlPlane {
   /** Parents whose hosts are there, and those whose hosts should be, by name. */
   parents(): Promise<readonly ParentView[]>
@@ -57,32 +76,33 @@ export interface ControlPlane {
   /**
    * Defines an mdev; neither its parent nor its type needs to be there.
    *
-   * @param options `replace` writes over what is defined there
    * @throws EEXIST it is defined on that parent already · EINVAL no uuid, no parent's name · ENOSPC, EACCES, EROFS
    */
-  define(
-    key: DefinitionKey,
-    definition: Definition,
-    options?: { readonly replace?: boolean },
-  ): Promise<DefinedMdev>
+  define(key: DefinitionKey, definition: Definition, options?: DefineOptions): Promise<DefinedMdev>
   /**
    * Takes the definitions of a UUID back, that of one parent or all; an mdev that is active lives on.
    *
    * @throws ENOENT none is there
    */
-  undefine(uuid: string, parent?: string): Promise<void>
+  undefine(uuid: string, parent?: string, options?: TakeOptions): Promise<void>
   /**
    * Makes an mdev active.
    *
    * @throws EEXIST it is active already, or defined there with another type · ENOENT no such parent, type or attribute ·
-   *         EINVAL too little is said, or it is defined under several parents · EUSERS, ENOSPC no instance left · what its
+   *         EINVAL too little is said, or it is defined under several parents · EUSERS, ENOSPC no instance left · EDQUOT · what its
    *         driver says
    */
   start(request: StartRequest): Promise<MdevSnapshot>
   /** @throws ENOENT it is not active · EBUSY a client uses it, unless `force` takes it away or `wait` waits for it */
-  stop(uuid: string, options?: { readonly force?: boolean; readonly wait?: boolean }): Promise<void>
+  stop(uuid: string, options?: StopOptions): Promise<void>
   /** Changes settings of an active mdev. @throws ENOENT it is not active · as MdevDevice.changeAttributes */
-  change(uuid: string, attributes: AttributeTexts): Promise<MdevSnapshot>
+  change(uuid: string, attributes: AttributeTexts, options?: TakeOptions): Promise<MdevSnapshot>
   /** Changes settings of a parent itself. @throws ENOENT no host runs it · as Parent.changeAttributes */
   changeParent(parent: string, attributes: AttributeTexts): Promise<ParentView>
+}
+
+/** What a machine offers to several callers. */
+export interface SharedControlPlane extends ControlPlane {
+  /** The same on somebody's behalf: what is made is theirs, and what is another's is refused. */
+  by?(caller: Owner): ControlPlane
 }

@@ -8,6 +8,7 @@ import type {
 } from './attribute.ts'
 import { withGroup } from './group-attribute.ts'
 import type { MdevDevice, MdevState } from './mdev.ts'
+import type { Owner } from './owner.ts'
 import type { Parent, ParentState } from './parent.ts'
 
 export interface TypeSnapshot {
@@ -54,6 +55,8 @@ export interface MdevSnapshot {
   readonly client?: string
   /** Where clients connect. */
   readonly socket?: string
+  /** Who made it, where that was said. */
+  readonly owner?: Owner
 }
 
 /** What of a parent may change while it is there, besides its mdevs. */

@@ -14,6 +14,7 @@ describe('parseConfig()', () => {
       sysfs: true,
       api: { mode: 0o600, admin: [], read: [] },
       parents: new Map(),
+      quotas: { parents: new Map(), owners: new Map() },
     })
   })
 
@@ -28,6 +29,9 @@ describe('parseConfig()', () => {
       read = "everyone"
       [parents.serial]
       driver = "mtty"
+      max-mdevs = 9
+      [owners.libvirt]
+      max-mdevs = 0
       [parents."0000:00:05.0"]
       driver = "./card.ts"
     `
@@ -36,9 +40,10 @@ describe('parseConfig()', () => {
       sysfs: false,
       api: { mode: 0o666, group: 7, admin: [1000], read: 'everyone' },
       parents: new Map([
-        ['serial', { driver: 'mtty' }],
+        ['serial', { driver: 'mtty', directory: '/etc/mdevkit' }],
         ['0000:00:05.0', { driver: '/etc/mdevkit/card.ts' }],
       ]),
+      quotas: { parents: new Map([['serial', 9]]), owners: new Map([['libvirt', 0]]) },
     })
   })
 
@@ -52,6 +57,7 @@ describe('parseConfig()', () => {
     ['[api]\nadmin = ["alice"]', /x\.toml: api\.admin\.0: /],
     ['[api.tcp]\nport = 80', /x\.toml: api\.tcp: /], // without a token
     ['[api.tcp]\nport = 65536\ntoken-file = "x"', /x\.toml: api\.tcp\.port: /],
+    ['[owners.x]\nmax-mdevs = -1', /x\.toml: owners\.x\.max-mdevs: /],
     ['[parents.serial]', /x\.toml: parents\.serial: /],
     ['[parents."../x"]\ndriver = "mtty"', /x\.toml: parents/],
   ] as const) {

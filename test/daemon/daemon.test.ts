@@ -4,50 +4,16 @@ import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { type DaemonConfig, parseConfig } from '../../src/daemon/config.ts'
-import { Daemon, type DaemonOptions, definitionsDirectory } from '../../src/daemon/daemon.ts'
-import { DefinitionStore } from '../../src/daemon/definition-store.ts'
-import { ControlServer } from '../../src/host/control-server.ts'
-import { Host } from '../../src/host/host.ts'
-import { hostSocket } from '../../src/host/paths.ts'
-import { ApiClient, apiSocket } from '../../src/http/client.ts'
-import { createLogger, silentLogger } from '../../src/lib/log.ts'
-import { driverOf, uuid } from '../mdev/support.ts'
+import { apiSocket } from '../../src/http/client.ts'
+import { createLogger } from '../../src/lib/log.ts'
+import { uuid } from '../mdev/support.ts'
 import { ask, refusalIn } from '../http/support.ts'
 import { openFds } from '../support/fds.ts'
-import { Scratch } from '../support/scratch.ts'
+import { Bench } from './bench.ts'
 
 const AUTO = { type: 'test-1', start: 'auto', attributes: [] } as const
 const ADMIN = 'a'.repeat(32)
 const READ = 'r'.repeat(32)
-
-class Bench implements AsyncDisposable {
-  readonly scratch = new Scratch()
-  readonly root = join(this.scratch.path, 'root')
-  readonly client = new ApiClient(apiSocket(this.root))
-  readonly store = new DefinitionStore(definitionsDirectory(this.root))
-  readonly #running: { close(): void | Promise<void> }[] = []
-
-  async daemon(config = parseConfig('', '/x'), rest: Partial<DaemonOptions> = {}): Promise<Daemon> {
-    const { root } = this
-    const options = { root, config, log: silentLogger, version: '1.2.3', ...rest }
-    const daemon = await Daemon.start(options)
-    this.#running.unshift(daemon)
-    return daemon
-  }
-
-  host(name: string): Host {
-    const host = new Host({ driver: driverOf(), log: silentLogger, root: this.root, name })
-    const path = hostSocket(this.root, name)
-    const control = new ControlServer({ host, path, log: silentLogger, onUnregistered: () => {} })
-    this.#running.push(control, host)
-    return host
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const running of this.#running) await running.close()
-    this.scratch[Symbol.dispose]()
-  }
-}
 
 describe('Daemon.start()', () => {
   test('knows the hosts that were there before when it begins to answer, and starts what is auto', async () => {

@@ -1,0 +1,118 @@
+/** The control plane as one caller has it: what they make is theirs, and what is another's they do not touch unless they say so. */
+import { ErrnoError } from '../lib/errno.ts'
+import { parseUuid } from '../lib/uuid.ts'
+import type { AttributeTexts } from '../mdev/attribute.ts'
+import type {
+  ControlPlane,
+  DefinedMdev,
+  DefineOptions,
+  DefinitionKey,
+  MdevView,
+  StartRequest,
+  StopOptions,
+  TakeOptions,
+} from '../mdev/control-plane.ts'
+import type { Definition } from '../mdev/definition.ts'
+import {
+  describeOwner,
+  isSameOwner,
+  type Owner,
+  ownerOfDefinition,
+  withOwner,
+} from '../mdev/owner.ts'
+import type { MdevSnapshot } from '../mdev/state.ts'
+
+/** What is asked on somebody's behalf, and who that is. */
+export interface OwnedPlaneOptions {
+  readonly plane: ControlPlane & {
+    start(request: StartRequest, owner?: Owner): Promise<MdevSnapshot>
+  }
+  readonly caller: Owner
+  /** Whose definitions are that name nobody: those that mdevctl or an editor has written. */
+  readonly fallback: Owner
+}
+
+export class OwnedPlane implements ControlPlane {
+  readonly #options: OwnedPlaneOptions
+  readonly parents: ControlPlane['parents']
+  readonly list: ControlPlane['list']
+  readonly changeParent: ControlPlane['changeParent']
+
+  constructor(options: OwnedPlaneOptions) {
+    const { plane } = options
+    this.#options = options
+    this.parents = plane.parents.bind(plane)
+    this.list = plane.list.bind(plane)
+    this.changeParent = plane.changeParent.bind(plane)
+  }
+
+  /** Who has defined it first stays its owner. @throws also EPERM it is another's */
+  async define(
+    key: DefinitionKey,
+    definition: Definition,
+    options: DefineOptions = {},
+  ): Promise<DefinedMdev> {
+    const { plane, caller, fallback } = this.#options
+    const views = await this.#views(key.uuid)
+    const before = views.find(({ parent }) => parent === key.parent)?.definition
+    if (before !== undefined && options.replace === true)
+      this.#mustBeOurs(key.uuid, this.#ownerOf(before), options)
+    const owner = before === undefined ? caller : this.#ownerOf(before)
+    const named = isSameOwner(owner, fallback) ? undefined : owner
+    return plane.define(key, withOwner(definition, named), options)
+  }
+
+  /** @throws also EPERM one of them is another's; then all stay */
+  async undefine(uuid: string, parent?: string, options: TakeOptions = {}): Promise<void> {
+    for (const view of await this.#views(uuid)) {
+      if (view.definition === undefined || (parent ?? view.parent) !== view.parent) continue
+      this.#mustBeOurs(uuid, this.#ownerOf(view.definition), options)
+    }
+    return this.#options.plane.undefine(uuid, parent)
+  }
+
+  /** It is the caller's, whoever has defined it. */
+  async start(request: StartRequest): Promise<MdevSnapshot> {
+    const { plane, caller } = this.#options
+    return plane.start(request, caller)
+  }
+
+  /** @throws also EPERM it is another's */
+  async stop(uuid: string, options: StopOptions = {}): Promise<void> {
+    await this.#mustBeOurMdev(uuid, options)
+    return this.#options.plane.stop(uuid, options)
+  }
+
+  /** @throws also EPERM it is another's */
+  async change(
+    uuid: string,
+    attributes: AttributeTexts,
+    options: TakeOptions = {},
+  ): Promise<MdevSnapshot> {
+    await this.#mustBeOurMdev(uuid, options)
+    return this.#options.plane.change(uuid, attributes)
+  }
+
+  /** What is active and nobody's was made past the daemon: it is anybody's. */
+  async #mustBeOurMdev(uuid: string, options: TakeOptions): Promise<void> {
+    for (const { active } of await this.#views(uuid)) {
+      if (active?.owner !== undefined) this.#mustBeOurs(uuid, active.owner, options)
+    }
+  }
+
+  #mustBeOurs(uuid: string, owner: Owner, { takeOver = false }: TakeOptions): void {
+    const { caller } = this.#options
+    if (takeOver || isSameOwner(owner, caller)) return
+    const whose = describeOwner(owner, caller)
+    throw new ErrnoError('EPERM', `mdev ${uuid}: made by ${whose}; --force to take it anyway`)
+  }
+
+  #ownerOf(definition: Definition): Owner {
+    return ownerOfDefinition(definition) ?? this.#options.fallback
+  }
+
+  async #views(uuid: string): Promise<readonly MdevView[]> {
+    const wanted = parseUuid(uuid)
+    return (await this.#options.plane.list()).mdevs.filter((mdev) => mdev.uuid === wanted)
+  }
+}
