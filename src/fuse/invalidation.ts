@@ -77,8 +77,7 @@ export class Invalidation {
     inode.mtime = inode.ctime = Date.now()
     if (inode.lookups > 0 || inode === this.#table.root) this.#forgetAttributes(inode.id)
     const child = inode.children.get(name)
-    if (child !== undefined && inode.node.lookup(name) !== child.node)
-      this.#gone(inode, name, child)
+    if (child !== undefined && inode.node.lookup(name) !== child.node) this.#gone(inode, child)
   }
 
   /** Somebody polls a file that has changed. */
@@ -87,16 +86,26 @@ export class Invalidation {
     this.#channel.send(this.#poll, this.#poll.length)
   }
 
+  /** Nobody has this node open any more; where it has gone, nothing else keeps the kernel from forgetting it. */
+  released(inode: Inode): void {
+    const { alive, lookups, parent } = inode
+    if (!alive && lookups > 0 && parent !== undefined) this.#tidyLater(deletion(parent, inode))
+  }
+
   #forgetAttributes(id: number): void {
     this.#attributesView.ino = id
     this.#channel.send(this.#attributes, this.#attributes.length)
   }
 
-  #gone(directory: Inode, name: string, child: Inode): void {
+  #gone(directory: Inode, child: Inode): void {
     this.#table.kill(child)
     if (this.#knowsEpochs) this.#channel.send(this.#epoch, this.#epoch.length)
+    this.#tidyLater(deletion(directory, child))
+  }
+
+  #tidyLater(notice: Uint8Array): void {
     if (this.#tidying.length >= MAX_TIDYING) return
-    this.#tidying.push(deletion(directory.id, isDirectory(child) ? child.id : 0, name))
+    this.#tidying.push(notice)
     this.#tidied ??= this.#tidy()
   }
 
@@ -118,14 +127,19 @@ function notification(code: number, length: number): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * @param child 0 for a file: else the kernel would wait for its lock, which a write that we have not answered holds, with that of
- *              the directory in its hands
+ * That an entry has gone. A file's number is left out: else the kernel would wait for its lock, which a write that we have not
+ * answered holds, with that of the directory in its hands.
  */
-function deletion(parent: number, child: number, name: string): Uint8Array {
-  const text = Buffer.from(`${name}\0`)
+function deletion(parent: Inode, inode: Inode): Uint8Array {
+  const text = Buffer.from(`${inode.name}\0`)
   const fixed = HEADER + fuse.FuseNotifyDeleteOut.size
   const bytes = notification(fuse.FUSE_NOTIFY_DELETE, fixed + text.length)
-  bytes.set(fuse.FuseNotifyDeleteOut.encode({ parent, child, namelen: text.length - 1 }), HEADER)
+  const fields = {
+    parent: parent.id,
+    child: isDirectory(inode) ? inode.id : 0,
+    namelen: text.length - 1,
+  }
+  bytes.set(fuse.FuseNotifyDeleteOut.encode(fields), HEADER)
   bytes.set(text, fixed)
   return bytes
 }

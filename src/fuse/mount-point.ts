@@ -1,7 +1,7 @@
 /** The place of a mount: what a server that was killed has left there is taken away before. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, realpathSync } from 'node:fs'
+import { existsSync, mkdirSync, realpathSync, statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { ErrnoError } from '../lib/errno.ts'
@@ -22,7 +22,7 @@ const PATIENCE_MS = 5000
  * @throws EBUSY another server lives there, or hangs · EACCES, ENOTDIR no directory can be there
  */
 export async function prepareMountPoint(path: string, type: string, log: Logger): Promise<string> {
-  mkdirSync(dirname(path), { recursive: true })
+  makeDirectories(dirname(path))
   // the last name is not looked into: what is mounted there might answer never
   const real = join(realpathSync(dirname(path)), basename(path))
   for (let i = 0; i < MAX_LEFT && mountsAt(real).at(-1)?.startsWith('fuse') === true; i++) {
@@ -34,8 +34,17 @@ export async function prepareMountPoint(path: string, type: string, log: Logger)
     await detach(real)
     log.info(`${real}: took away a mount whose server had died`)
   }
-  mkdirSync(real, { recursive: true })
+  makeDirectories(real)
+  if (!statSync(real).isDirectory())
+    throw new ErrnoError('ENOTDIR', `mount at ${real}: no directory`)
   return real
+}
+
+/** Not mkdir's own `recursive`, which on Node 20 never ends in a place like /proc. */
+function makeDirectories(path: string): void {
+  if (existsSync(path)) return
+  makeDirectories(dirname(path))
+  mkdirSync(path)
 }
 
 /** Takes the uppermost mount at `path` away, by the system call or else by fusermount3. */

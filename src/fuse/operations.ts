@@ -127,13 +127,7 @@ export const OPERATIONS: ReadonlyMap<number, Operation> = new Map([
     fuse.FUSE_READDIRPLUS,
     operation('READDIRPLUS', fuse.FuseReadIn, (body, _, served) => list(body, served, true)),
   ],
-  [
-    fuse.FUSE_RELEASEDIR,
-    operation('RELEASEDIR', fuse.FuseReleaseIn, ({ fh }, _, { directories }) => {
-      directories.delete(fh)
-      return 0
-    }),
-  ],
+  [fuse.FUSE_RELEASEDIR, operation('RELEASEDIR', fuse.FuseReleaseIn, releaseDirectory)],
   [
     fuse.FUSE_INTERRUPT,
     operation('INTERRUPT', fuse.FuseInterruptIn, ({ unique }, _, { pending }) => {
@@ -321,9 +315,30 @@ function poll({ fh, kh, flags }: Body<typeof fuse.FusePollIn>, _: Request, serve
   return length
 }
 
-function release({ fh }: Body<typeof fuse.FuseReleaseIn>, _: Request, { files }: Served): Answer {
-  files.get(fh)?.close()
-  files.delete(fh)
+function release(
+  { fh }: Body<typeof fuse.FuseReleaseIn>,
+  _: Request,
+  { files, invalidation }: Served,
+): Answer {
+  const file = files.get(fh)
+  if (file !== undefined) {
+    files.delete(fh)
+    file.close()
+    invalidation.released(file.inode)
+  }
+  return 0
+}
+
+function releaseDirectory(
+  { fh }: Body<typeof fuse.FuseReleaseIn>,
+  _: Request,
+  { directories, invalidation }: Served,
+): Answer {
+  const directory = directories.get(fh)
+  if (directory !== undefined) {
+    directories.delete(fh)
+    invalidation.released(directory.inode)
+  }
   return 0
 }
 

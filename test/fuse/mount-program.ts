@@ -97,6 +97,9 @@ const COMMANDS: Readonly<Record<string, (argument: string) => unknown>> = {
   fill(count) {
     for (let i = 0; i < Number(count); i++) tree.add(many, `entry-${i}`, device(`entry-${i}`))
   },
+  clear: () => {
+    for (const name of many.entries.keys()) tree.remove(many, name)
+  },
   churn(count) {
     for (let i = 0; i < Number(count); i++) {
       tree.remove(many, `entry-${i}`)
@@ -108,7 +111,9 @@ const COMMANDS: Readonly<Record<string, (argument: string) => unknown>> = {
     process.exitCode = 0
     input.close()
   },
-  exit: () => setImmediate(() => process.exit(0)),
+  exit: () => {
+    setImmediate(() => process.exit(0))
+  },
 }
 
 const options = allowOther === undefined ? {} : { allowOther: allowOther === 'true' }
@@ -126,5 +131,6 @@ input.on('line', (line) => {
   )
 })
 input.on('close', () => void mount.close())
+process.once('SIGTERM', () => input.close())
 void mount.ended.then(() => input.close())
 console.log('ready')
