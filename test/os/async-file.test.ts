@@ -1,12 +1,23 @@
 /** Files with many requests at a time, by each of the engines. */
 import assert from 'node:assert/strict'
-import { readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { describe, test } from 'node:test'
 import { alignedBlock, AsyncFile, type AsyncFileOptions, blockOf } from '../../src/os/async-file.ts'
+import { cFunction } from '../../src/os/ffi.ts'
 import { openFds } from '../support/fds.ts'
 import { Scratch } from '../support/scratch.ts'
 
 const KIB = 1024
+const POSIX_FADV_DONTNEED = 4 // posix_fadvise(2)
 const ENGINES = ['io_uring', 'threads'] as const
 
 /** Bytes of which no two that are near are equal. */
@@ -136,6 +147,26 @@ for (const engine of ENGINES) {
         assert.deepEqual(readFileSync(path), expected)
       } finally {
         rmSync(path)
+      }
+    })
+
+    test('reads what the page cache does not hold', async () => {
+      await using setup = make(pattern(1024 * KIB))
+      const { file, path } = setup
+      const fd = openSync(path, 'r')
+      fsyncSync(fd)
+      const fadvise = cFunction('posix_fadvise', 'int', ['int', 'size', 'size', 'int'])
+      assert.equal(fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0)
+      closeSync(fd)
+      const blocks = Array.from({ length: 256 }, () => blockOf(new Uint8Array(4 * KIB)))
+      await all(file, (ended) => {
+        blocks.forEach((block, i) => file.read(((i * 37) % 256) * 4 * KIB, block, 4 * KIB, ended))
+        return blocks.length
+      })
+      const expected = pattern(1024 * KIB)
+      for (const [i, { bytes }] of blocks.entries()) {
+        const at = ((i * 37) % 256) * 4 * KIB
+        assert.ok(expected.subarray(at, at + 4 * KIB).equals(bytes), `block at ${at}`)
       }
     })
 
