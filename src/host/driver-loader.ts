@@ -4,7 +4,8 @@ import { register } from 'node:module'
 import { extname, isAbsolute, resolve, sep } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { describeError, ErrnoError } from '../lib/errno.ts'
-import { checkDriver, type Driver } from '../mdev/driver.ts'
+import { checkDriver } from '../mdev/check-driver.ts'
+import type { Driver } from '../mdev/driver.ts'
 
 const SHIPPED = fileURLToPath(new URL('../../drivers', import.meta.url))
 const EXTENSIONS = ['.ts', '.mts', '.js', '.mjs']

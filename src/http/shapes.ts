@@ -88,18 +88,6 @@ export const MdevList = Type.Object({
   faults: Type.Array(DefinitionFault),
 })
 
-export const MdevType = Type.Object({
-  name: Type.String(),
-  prettyName: Type.String(),
-  description: Type.Optional(Type.String()),
-  deviceApi: Type.String(),
-  availableInstances: Type.Integer(),
-  peerToPeer: Type.Optional(
-    Type.Boolean({ description: 'Whether its mdevs can join one group with others.' }),
-  ),
-  status: Shown,
-})
-
 const Attribute = Type.Object({
   name: Type.String(),
   description: Type.String(),
@@ -113,6 +101,26 @@ const Attribute = Type.Object({
   ]),
   accepts: Type.String(),
   schema: Type.Unsafe<AttributeSchema>(Type.Object({ type: Type.String() })),
+})
+
+export const MdevType = Type.Object({
+  name: Type.String(),
+  prettyName: Type.String(),
+  description: Type.Optional(Type.String()),
+  deviceApi: Type.String(),
+  availableInstances: Type.Integer(),
+  peerToPeer: Type.Optional(
+    Type.Boolean({ description: 'Whether its mdevs can join one group with others.' }),
+  ),
+  status: Shown,
+  aliases: Type.Optional(
+    Type.Array(Type.String(), { description: 'Names that it had, and can still be started by.' }),
+  ),
+  attributes: Type.Optional(
+    Type.Array(Attribute, {
+      description: 'Settings of its mdevs, where they are not those of all.',
+    }),
+  ),
 })
 
 export const Parent = Type.Object({

@@ -1,5 +1,4 @@
 /** Time for whoever acts again and again or gives up at last, so that tests can have their own. */
-import { ErrnoError } from './errno.ts'
 
 export interface Clock {
   /** Calls `action` every `ms` milliseconds from now on. @returns what calls it off */
@@ -18,29 +17,4 @@ export const systemClock: Clock = {
     const timer = setTimeout(action, ms)
     return () => clearTimeout(timer)
   },
-}
-
-/**
- * What `promise` comes to, if it does so in time; after that nobody hears of it.
- *
- * @param what for the message: `driver nvme: open`
- * @throws ETIMEDOUT · what `promise` is rejected with
- */
-export async function inTime<T>(
-  promise: PromiseLike<T>,
-  what: string,
-  ms: number,
-  clock: Clock,
-): Promise<T> {
-  let callOff: () => void = () => {}
-  const late = new Promise<never>((_resolve, reject) => {
-    callOff = clock.after(ms, () =>
-      reject(new ErrnoError('ETIMEDOUT', `${what}: not done after ${ms / 1000} s`)),
-    )
-  })
-  try {
-    return await Promise.race([promise, late])
-  } finally {
-    callOff()
-  }
 }

@@ -1,5 +1,6 @@
 /** Waiting, but not for ever. */
 import type { Clock } from './clock.ts'
+import { ErrnoError } from './errno.ts'
 
 /**
  * Awaits `work`, until time is up or `outer` calls it off.
@@ -41,4 +42,20 @@ export async function unlessAborted<T>(signal: AbortSignal, promise: Promise<T>)
   } finally {
     signal.removeEventListener('abort', onAbort)
   }
+}
+
+/**
+ * What `promise` comes to, if it does so in time; after that nobody hears of it.
+ *
+ * @param what for the message: `driver nvme: open`
+ * @throws ETIMEDOUT · what `promise` is rejected with
+ */
+export async function inTime<T>(
+  promise: PromiseLike<T>,
+  what: string,
+  ms: number,
+  clock: Clock,
+): Promise<T> {
+  const late = () => new ErrnoError('ETIMEDOUT', `${what}: not done after ${ms / 1000} s`)
+  return within(clock, ms, late, async () => promise)
 }

@@ -1,6 +1,7 @@
 /** The driver's side of a parent: opened once, then asked with what it opened. What it does wrong goes no further. */
 import { inspect } from 'node:util'
-import { type Clock, inTime } from '../lib/clock.ts'
+import type { Clock } from '../lib/clock.ts'
+import { inTime } from '../lib/within.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import { isPromise } from '../lib/promise.ts'

@@ -3,12 +3,11 @@ import type { PciFunction, PciIdentity, ResetCause } from '../device/pci.ts'
 import type { DeviceState } from '../device/device-state.ts'
 import type { Dma, DmaRange } from '../device/dma.ts'
 import type { SharedMemory } from '../device/shared-memory.ts'
-import { describeError, ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import type { Attributes, ValuesOf } from './attribute.ts'
-import { checkDeclaredName } from './attribute-name.ts'
-import { GROUP } from './group-attribute.ts'
+import { checkDriver } from './check-driver.ts'
 import type { GroupMember } from './group.ts'
+import type { TypeAttributes } from './type-attributes.ts'
 
 /** What can be created. A driver adds fields of its own. */
 export interface TypeInfo {
@@ -17,6 +16,13 @@ export interface TypeInfo {
   readonly description?: string
   /** Whether its mdevs can join one group with others, of other parents too: those are one user's, all or none. */
   readonly peerToPeer?: boolean
+  /**
+   * Ids that it had in earlier versions of the driver: what was defined with one of them still starts, as this type. Where a type
+   * changes so that guests would notice, give it a new id instead, with a version in it (`V5_4`).
+   */
+  readonly aliases?: readonly string[]
+  /** What is different for its mdevs of the driver's `attributes`: another default or range, or `false` where they have none. */
+  readonly attributes?: TypeAttributes
   readonly [own: string]: unknown
 }
 
@@ -156,12 +162,10 @@ export interface Driver<
   changeParentAttributes?(next: ValuesOf<S>, shared: P): void | Promise<void>
 }
 
-const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/
-
 /**
  * Declares a driver; types and attributes are inferred from it.
  *
- * @throws EINVAL a name or type id that cannot be part of a file name, or no types
+ * @throws EINVAL as {@link checkDriver}
  */
 export function defineDriver<
   T extends TypeInfo,
@@ -171,52 +175,4 @@ export function defineDriver<
 >(driver: Driver<T, A, S, P>): Driver<T, A, S, P> {
   checkDriver(driver)
   return driver
-}
-
-/** Whether `value` has the shape of a driver. @throws EINVAL it nearly has, saying what is wrong */
-export function checkDriver(value: unknown): void {
-  const driver = (value ?? {}) as Partial<Driver>
-  const name = String(driver.name)
-  if (typeof driver.name !== 'string' || !NAME.test(name)) {
-    throw new ErrnoError(
-      'EINVAL',
-      `driver name ${JSON.stringify(name)}: letters, digits, _ . - only`,
-    )
-  }
-  const types = Object.entries(driver.types ?? {})
-  if (types.length === 0) throw new ErrnoError('EINVAL', `driver ${name}: has no types`)
-  for (const [id, type] of types) {
-    if (!NAME.test(id))
-      throw new ErrnoError('EINVAL', `driver ${name}: bad type id ${JSON.stringify(id)}`)
-    if (typeof type !== 'object' || type === null)
-      throw new ErrnoError('EINVAL', `driver ${name}: type ${id} is no object`)
-    if (type.peerToPeer === true && Object.hasOwn(driver.attributes ?? {}, GROUP))
-      throw new ErrnoError('EINVAL', `driver ${name}: attribute ${GROUP} is not for drivers`)
-  }
-  checkAttributes(name, driver.attributes, 'mdev')
-  checkAttributes(name, driver.parentAttributes, 'parent')
-  const { maxInstances } = driver
-  if (maxInstances !== undefined) {
-    if (!Number.isInteger(maxInstances) || maxInstances < 0)
-      throw new ErrnoError('EINVAL', `driver ${name}: maxInstances ${String(maxInstances)}`)
-    if (driver.available !== undefined)
-      throw new ErrnoError('EINVAL', `driver ${name}: has both maxInstances and available`)
-  }
-  if (typeof driver.probe !== 'function')
-    throw new ErrnoError('EINVAL', `driver ${name}: has no probe`)
-}
-
-function checkAttributes(driver: string, declared: unknown, of: 'mdev' | 'parent'): void {
-  for (const [name, attribute] of Object.entries(declared ?? {})) {
-    try {
-      checkDeclaredName(name, of)
-    } catch (error) {
-      throw new ErrnoError('EINVAL', `driver ${driver}: ${describeError(error)}`, { cause: error })
-    }
-    if (typeof (attribute as { parse?: unknown } | null)?.parse !== 'function')
-      throw new ErrnoError(
-        'EINVAL',
-        `driver ${driver}: attribute ${name}: not made by text(), integer(), flag() or choice()`,
-      )
-  }
 }

@@ -3,6 +3,7 @@ import { ErrnoError } from '../lib/errno.ts'
 import { parseUuid } from '../lib/uuid.ts'
 import type { Attribute, Attributes, AttributeTexts } from './attribute.ts'
 import type { Driver, TypeInfo } from './driver.ts'
+import { attributesOf } from './type-attributes.ts'
 
 export const GROUP = 'group'
 
@@ -20,7 +21,8 @@ const attribute: Attribute<string> = {
 export function withGroup(driver: Driver, type?: TypeInfo): Attributes {
   const types = type === undefined ? Object.values(driver.types) : [type]
   const joins = types.some(({ peerToPeer }) => peerToPeer === true)
-  return joins ? { ...driver.attributes, [GROUP]: attribute } : (driver.attributes ?? {})
+  const own = type === undefined ? (driver.attributes ?? {}) : attributesOf(driver, type)
+  return joins ? { ...own, [GROUP]: attribute } : own
 }
 
 /** The UUID of the group that an mdev with these settings is in; empty for one of its own. @param known its settings */

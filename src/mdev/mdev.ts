@@ -1,7 +1,8 @@
 /** One mediated device: its states, its settings, and its one user at a time. */
 import type { Device } from '../device/device.ts'
 import type { ClientMemory, DmaRange } from '../device/dma.ts'
-import { type Clock, inTime } from '../lib/clock.ts'
+import type { Clock } from '../lib/clock.ts'
+import { inTime } from '../lib/within.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import {
@@ -45,6 +46,8 @@ export interface MdevOptions {
   readonly type: TypeInfo
   /** What the driver declares. */
   readonly attributes: Attributes
+  /** What its driver finds in place of settings that its type does not have. */
+  readonly missing: Readonly<Record<string, unknown>>
   /** What its creator wants of them. */
   readonly texts: AttributeTexts
   /** Of its own. */
@@ -111,7 +114,7 @@ export class MdevDevice {
     this.#faults = new Faults(options.log)
     this.#attributes = options.attributes
     this.#texts = options.texts
-    this.#values = parseAttributes(options.attributes, options.texts)
+    this.#values = { ...options.missing, ...parseAttributes(options.attributes, options.texts) }
     this.#built = this.#notBuilt()
   }
 

@@ -1,5 +1,6 @@
 /** A parent: what is sliced. It offers its driver's types and bears mdevs, created and removed by UUID. */
-import { type Clock, inTime, systemClock } from '../lib/clock.ts'
+import { type Clock, systemClock } from '../lib/clock.ts'
+import { inTime } from '../lib/within.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import { Unwind } from '../lib/unwind.ts'
@@ -11,6 +12,7 @@ import { DriverSide } from './driver-side.ts'
 import { announce, type Events } from './events.ts'
 import { checkGroupText, withGroup } from './group-attribute.ts'
 import { MdevDevice, PROBE_MS } from './mdev.ts'
+import { valuesOfMissing } from './type-attributes.ts'
 import { ParentGroups, type Standing } from './parent-groups.ts'
 
 /** Exposes an mdev to clients. */
@@ -180,7 +182,7 @@ export class Parent {
   /**
    * Creates an mdev. It all happens or nothing does.
    *
-   * @param typeName such as `mtty-2`
+   * @param typeName such as `mtty-2`, or what that was in an earlier version
    * @param uuid     in either case; the mdev is named by its lower-case form
    * @param texts    settings, in their order; defaults for the rest
    * @throws ENOENT no such type or attribute · EINVAL no uuid, or a bad value · EEXIST the uuid is in use on this machine ·
@@ -204,9 +206,9 @@ export class Parent {
     }
   }
 
-  async #create(typeName: string, uuid: string, texts: AttributeTexts): Promise<MdevDevice> {
+  async #create(wanted: string, uuid: string, texts: AttributeTexts): Promise<MdevDevice> {
     const { claims, events, log, bus } = this.#options
-    const type = this.#type(typeName)
+    const { name: typeName, info: type } = this.#type(wanted)
     const name = parseUuid(uuid)
     const attributes = withGroup(this.driver, type)
     checkGroupText(typeName, attributes, texts)
@@ -227,10 +229,11 @@ export class Parent {
         typeName,
         type,
         attributes,
+        missing: valuesOfMissing(this.driver, type),
         texts,
         group,
-        joinGroup: async (wanted) =>
-          wanted === '' ? this.#groups.own(standing) : this.#groups.join(wanted, standing),
+        joinGroup: async (group) =>
+          group === '' ? this.#groups.own(standing) : this.#groups.join(group, standing),
         directory: directory.value,
         driver: this.#side,
         log: log.child(name),
@@ -399,15 +402,16 @@ export class Parent {
     return borne
   }
 
-  #type(typeName: string): TypeInfo {
-    const prefix = `${this.driver.name}-`
-    const id = typeName.startsWith(prefix) ? typeName.slice(prefix.length) : ''
-    const type = Object.hasOwn(this.driver.types, id) ? this.driver.types[id] : undefined
-    if (type === undefined) {
-      const offered = this.types.map(({ name }) => name).join(', ')
-      throw new ErrnoError('ENOENT', `type ${typeName}: parent ${this.name} offers ${offered}`)
+  /** The type of that name, or that had it in an earlier version. */
+  #type(typeName: string): { readonly name: string; readonly info: TypeInfo } {
+    const { name: driver, types } = this.driver
+    const id = typeName.startsWith(`${driver}-`) ? typeName.slice(driver.length + 1) : ''
+    for (const [own, info] of Object.entries(types)) {
+      if (own === id || info.aliases?.includes(id) === true)
+        return { name: `${driver}-${own}`, info }
     }
-    return type
+    const offered = this.types.map(({ name }) => name).join(', ')
+    throw new ErrnoError('ENOENT', `type ${typeName}: parent ${this.name} offers ${offered}`)
   }
 
   #available(type: TypeInfo): number {

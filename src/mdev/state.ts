@@ -6,6 +6,7 @@ import type {
   AttributeSchema,
   AttributeTexts,
 } from './attribute.ts'
+import type { Driver, TypeInfo } from './driver.ts'
 import { withGroup } from './group-attribute.ts'
 import type { MdevDevice, MdevState } from './mdev.ts'
 import type { Owner } from './owner.ts'
@@ -21,6 +22,10 @@ export interface TypeSnapshot {
   readonly availableInstances: number
   /** What the driver shows of it besides. */
   readonly status: Readonly<Record<string, string>>
+  /** Names that it had in earlier versions of its driver; they can still be started. */
+  readonly aliases?: readonly string[]
+  /** Settings of its mdevs, where they are not those of all. */
+  readonly attributes?: readonly AttributeSnapshot[]
   /** Whether its mdevs can join one group with others. */
   readonly peerToPeer?: boolean
 }
@@ -119,8 +124,16 @@ function snapshotOfTypes({ types, driver }: Parent): readonly TypeSnapshot[] {
     deviceApi,
     availableInstances,
     status,
+    ...(info.aliases === undefined ? {} : { aliases: aliasesOf(driver, info) }),
+    ...(info.attributes === undefined
+      ? {}
+      : { attributes: snapshotOfAttributes(withGroup(driver, info)) }),
     ...(info.peerToPeer === true ? { peerToPeer: true } : {}),
   }))
+}
+
+function aliasesOf(driver: Driver, { aliases = [] }: TypeInfo): readonly string[] {
+  return aliases.map((alias) => `${driver.name}-${alias}`)
 }
 
 function snapshotOfAttributes(declared: Attributes = {}): readonly AttributeSnapshot[] {

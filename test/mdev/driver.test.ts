@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { choice, integer } from '../../src/mdev/attribute.ts'
-import { checkDriver, defineDriver } from '../../src/mdev/driver.ts'
+import { checkDriver } from '../../src/mdev/check-driver.ts'
+import { defineDriver } from '../../src/mdev/driver.ts'
 import { driverOf, IDENTITY, probeNothing } from './support.ts'
 
 const SIZE = integer({ min: 0, max: 1, default: 0, description: '' })
@@ -67,6 +68,36 @@ describe('checkDriver()', () => {
       "a parent's attribute with a name that each parent has",
       driverOf({ parentAttributes: { mdev_supported_types: SIZE } }),
       /each parent has a mdev_supported_types of its own/,
+    ],
+    [
+      'a type whose name is no text',
+      driverOf({ types: { 1: { name: 5 as never } } }),
+      /type 1: name/,
+    ],
+    ...(['open', 'close', 'available', 'parentStatus', 'typeStatus'] as const).map(
+      (hook) =>
+        [`${hook} that is no function`, driverOf({ [hook]: 5 }), RegExp(`${hook} is no`)] as const,
+    ),
+    [
+      'aliases that are no list',
+      driverOf({ types: { 1: { aliases: 'a' as never } } }),
+      /bad alias/,
+    ],
+    ['an alias with a slash', driverOf({ types: { 1: { aliases: ['a/b'] } } }), /bad alias 'a\/b'/],
+    [
+      'an alias that is a type',
+      driverOf({ types: { 1: {}, 2: { aliases: ['1'] } } }),
+      /type 2: alias 1 is taken/,
+    ],
+    [
+      'one alias of two types',
+      driverOf({ types: { 1: { aliases: ['a'] }, 2: { aliases: ['a'] } } }),
+      /type 2: alias a is taken/,
+    ],
+    [
+      "a type's attribute that the driver does not declare",
+      driverOf({ types: { 1: { attributes: { size: SIZE } } } }),
+      /type 1: attribute size: the driver declares no such attribute/,
     ],
     [
       'an attribute that is none',
