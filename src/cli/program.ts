@@ -93,6 +93,12 @@ export function createProgram(surroundings: ProgramSurroundings): Command {
       collectSetting,
       [],
     )
+    .option(
+      '--parent-set <key=value>',
+      'a setting of the parent; may be given again',
+      collectSetting,
+      [],
+    )
     .option('--lock-limit <size>', 'most guest memory kept locked, such as 64M', asSize)
     .option('--map-unsealed', 'map guest memory that its owner can shrink: doing so ends mdevkit')
     .option('--json', 'print one JSON object on standard output')
@@ -104,6 +110,12 @@ export function createProgram(surroundings: ProgramSurroundings): Command {
   command('host', 'run one parent, managed over its control socket, until it is unregistered')
     .argument(...DRIVER)
     .option('-n, --name <name>', "name of the parent (default: the driver's)")
+    .option(
+      '-s, --set <key=value>',
+      'a setting of the parent; may be given again',
+      collectSetting,
+      [],
+    )
     .option('--exact', 'refuse where another host has that name, instead of adding a number')
     .option(...VERBOSE)
     .action(async (driver: string, options: HostCommandOptions) => {

@@ -119,7 +119,7 @@ export class BuiltDevice {
 
   /** What the driver shows of it. One that throws shows nothing. */
   status(): Status {
-    return this.#options.faults.ask('status', {}, () => checkStatus(this.#ops?.status?.()))
+    return this.#options.faults.ask('status', {}, () => this.#ops?.status?.(), checkStatus)
   }
 
   /** The driver, if it built anything, lets go. Idempotent. */

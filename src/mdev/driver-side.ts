@@ -69,7 +69,8 @@ export class DriverSide {
 
   /** How all of the parent's settings read. */
   get values(): Readonly<Record<string, string>> {
-    return showAttributes(this.#declared, this.#values)
+    const show = () => showAttributes(this.#declared, this.#values)
+    return this.#faults.ask('parentAttributes', {}, show, (shown) => shown as Status)
   }
 
   /**
@@ -143,24 +144,23 @@ export class DriverSide {
   available(type: TypeInfo, mdevs: readonly Mdev[]): number {
     const { maxInstances } = this.#options.driver
     if (maxInstances !== undefined) return Math.max(0, maxInstances - mdevs.length)
-    const count = this.#asked('available', 0, (driver) => {
-      if (driver.available === undefined) return UNLIMITED
-      return checkCount(driver.available(type, mdevs, this.#shared))
-    })
+    const count = this.#asked('available', checkCount, 0, (driver) =>
+      driver.available === undefined ? UNLIMITED : driver.available(type, mdevs, this.#shared),
+    )
     return Math.min(Math.max(0, Math.floor(count)), UNLIMITED)
   }
 
   /** What the driver shows of the parent. One that throws shows nothing. */
   status(): Status {
-    return this.#asked('parentStatus', {}, (driver) =>
-      checkStatus(driver.parentStatus?.(this.#shared)),
+    return this.#asked('parentStatus', checkStatus, {}, (driver) =>
+      driver.parentStatus?.(this.#shared),
     )
   }
 
   /** What the driver shows of a type. One that throws shows nothing. */
   typeStatus(type: TypeInfo): Status {
-    return this.#asked('typeStatus', {}, (driver) =>
-      checkStatus(driver.typeStatus?.(type, this.#shared)),
+    return this.#asked('typeStatus', checkStatus, {}, (driver) =>
+      driver.typeStatus?.(type, this.#shared),
     )
   }
 
@@ -218,9 +218,14 @@ export class DriverSide {
   }
 
   /** What the driver answers: `otherwise` where it fails, and where what it shares is not there. */
-  #asked<R>(what: string, otherwise: R, ask: (driver: Driver) => R): R {
+  #asked<R>(
+    what: string,
+    check: (given: unknown) => R,
+    otherwise: R,
+    ask: (driver: Driver) => unknown,
+  ): R {
     if (!this.#isOpen) return otherwise
-    return this.#faults.ask(what, otherwise, () => ask(this.#options.driver))
+    return this.#faults.ask(what, otherwise, () => ask(this.#options.driver), check)
   }
 }
 

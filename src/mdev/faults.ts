@@ -17,14 +17,16 @@ export class Faults {
   }
 
   /**
-   * What `question` comes to, or `otherwise` where it throws. It may be asked often: the same fault in a row is logged once.
+   * What `question` comes to, or `otherwise` where it fails. It may be asked often: the same fault in a row is logged once.
    *
-   * @param what the driver's function
+   * @param what  the driver's function
+   * @param check makes an answer of what it gives; throws where it is none
    */
-  ask<R>(what: string, otherwise: R, question: () => R): R {
+  ask<R>(what: string, otherwise: R, question: () => unknown, check: (given: unknown) => R): R {
     try {
-      const answer = question()
-      if (isPromise(answer)) throw promised(answer)
+      const given = question()
+      if (isPromise(given)) throw promised(given)
+      const answer = check(given)
       this.#last.delete(what)
       return answer
     } catch (error) {

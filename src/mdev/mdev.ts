@@ -162,7 +162,8 @@ export class MdevDevice {
 
   /** How all settings read. */
   get values(): Readonly<Record<string, string>> {
-    return showAttributes(this.#attributes, this.#values)
+    const show = () => showAttributes(this.#attributes, this.#values)
+    return this.#faults.ask('attributes', {}, show, (shown) => shown as Status)
   }
 
   /**

@@ -34,6 +34,7 @@ describe('parseConfig()', () => {
       max-mdevs = 0
       [parents."0000:00:05.0"]
       driver = "./card.ts"
+      settings = { image = "disk.img", slots = 4, direct = true }
     `
     assert.deepEqual(parseConfig(text, '/etc/mdevkit/x.toml'), {
       definitions: '/etc/mdevkit/defined',
@@ -41,7 +42,17 @@ describe('parseConfig()', () => {
       api: { mode: 0o666, group: 7, admin: [1000], read: 'everyone' },
       parents: new Map([
         ['serial', { driver: 'mtty', directory: '/etc/mdevkit' }],
-        ['0000:00:05.0', { driver: '/etc/mdevkit/card.ts' }],
+        [
+          '0000:00:05.0',
+          {
+            driver: '/etc/mdevkit/card.ts',
+            settings: [
+              ['image', 'disk.img'],
+              ['slots', '4'],
+              ['direct', 'true'],
+            ],
+          },
+        ],
       ]),
       quotas: { parents: new Map([['serial', 9]]), owners: new Map([['libvirt', 0]]) },
     })
@@ -58,6 +69,7 @@ describe('parseConfig()', () => {
     ['[api.tcp]\nport = 80', /x\.toml: api\.tcp: /], // without a token
     ['[api.tcp]\nport = 65536\ntoken-file = "x"', /x\.toml: api\.tcp\.port: /],
     ['[owners.x]\nmax-mdevs = -1', /x\.toml: owners\.x\.max-mdevs: /],
+    ['[parents.a]\ndriver = "b"\nsettings = { c = [] }', /x\.toml: parents\.a\.settings\.c: /],
     ['[parents.serial]', /x\.toml: parents\.serial: /],
     ['[parents."../x"]\ndriver = "mtty"', /x\.toml: parents/],
   ] as const) {
