@@ -95,3 +95,24 @@ test('a writer waits for one that came before it to the same file, and for nobod
   assert.match((await ended(second)).stdout, /second/)
   await assertNothingHeld()
 })
+
+test('a file that goes while a write to it waits holds up nobody, and the write ends when it does', async () => {
+  await mounted.ask('add abc')
+  const writer = await beginWaiting('echo x > "$M"/many/abc/wait && echo written')
+  await mounted.ask('remove abc')
+  // the directory's lock is free: lookups, listings and new entries go on
+  const script = 'ls "$M"/many; echo def > "$M"/create; ls "$M"/many; echo 1 > "$M"/many/def/remove'
+  for (let i = 0; i < 3; i++) assert.equal(await mounted.says(script), 'def\n')
+  await mounted.ask('finish')
+  assert.equal((await ended(writer)).stdout, 'written\n')
+  await assertNothingHeld()
+})
+
+test('a process stands in what is removed while its removal waits', async () => {
+  await mounted.ask('add abc')
+  const writer = await beginWaiting('cd "$M"/many/abc && echo x > wait; ls; cd ..; ls')
+  await mounted.ask('remove abc')
+  assert.equal(await mounted.says('ls "$M"/many; stat "$M"/many/* 2>&- || echo none'), 'none\n')
+  await mounted.ask('finish')
+  assert.deepEqual(await ended(writer), { code: 0, signal: null, stdout: '', stderr: '' })
+})

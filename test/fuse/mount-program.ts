@@ -29,6 +29,7 @@ function device(name: string): TestDirectory {
   return new TestDirectory({
     name: file(0o444, { read: () => `${name}\n` }),
     remove: file(0o200, { write: () => tree.remove(many, name) }),
+    wait: file(0o200, { write: (_, { signal }) => waitFor('write', signal) }),
     up: link('..'),
     power: new TestDirectory({ control: file(0o644, { read: () => 'auto\n', write() {} }) }),
   })

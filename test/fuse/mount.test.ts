@@ -133,7 +133,7 @@ test('what comes and goes is seen at once, by name, in listings and in counts of
   await mounted.ask('add abc')
   await check({
     'cat "$M"/many/abc/name; stat -c %h "$M"/many': 'abc\n3\n',
-    'ls "$M"/many/abc': 'name\npower\nremove\nup\n',
+    'ls "$M"/many/abc': 'name\npower\nremove\nup\nwait\n',
     'cat "$M"/link/abc/up/abc/power/control': 'auto\n',
     'echo 1 > "$M"/many/abc/remove; ls "$M"/many; stat "$M"/many/abc':
       "stat: cannot statx 'M/many/abc': No such file or directory\n",
@@ -166,7 +166,20 @@ test('a process stands in what is removed, and leaves it', async () => {
   assert.equal(plain(said), 'cat: name: No such file or directory\nM/many\n')
 })
 
+test('who stands in what stays notices nothing of what comes and goes', async () => {
+  await mounted.ask('add stays')
+  const said = await mounted.says(`
+    cd "$M"/many/stays/power
+    for i in {1..50}; do
+      echo goes > "$M"/create; echo 1 > "$M"/many/goes/remove
+      cat "$M"/link/stays/name
+      [ "$(/bin/pwd)" = "$M"/many/stays/power ] && cat ../name control && ls
+    done | sort | uniq -c | tr -s ' '`)
+  assert.equal(said, ' 50 auto\n 50 control\n 100 stays\n')
+})
+
 test('a thousand entries are listed with their attributes', async () => {
+  await mounted.ask('clear')
   await mounted.ask('fill 1000')
   const [names, attributes] = (await mounted.says('ls "$M"/many | wc -l; ls -l "$M"/many | wc -l'))
     .trim()
