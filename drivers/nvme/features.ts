@@ -59,11 +59,14 @@ export class Features {
         },
       },
       [FEATURE.NUMBER_OF_QUEUES]: {
-        get: () => this.#queues,
+        get: (_, select) =>
+          select === SELECT.CURRENT
+            ? this.#queues
+            : queuePair(context.maxQueues, context.maxQueues),
         set: ({ cdw11 }) => this.#setQueues(cdw11),
       },
       [FEATURE.INTERRUPT_COALESCING]: {
-        get: () => this.#coalescing,
+        get: (_, select) => (select === SELECT.CURRENT ? this.#coalescing : 0),
         set: ({ cdw11 }) => this.#setCoalescing(cdw11),
       },
       [FEATURE.INTERRUPT_VECTOR_CONFIGURATION]: {

@@ -16,6 +16,8 @@ export class MemorySlice implements Slice {
   failure: ErrnoCode | undefined
   limits: Limits | undefined
   isClosed = false
+  /** Requests beyond it, which a controller should not make. */
+  outside = 0
   /** How often requests were handed over that were not handed over before. */
   batches = 0
   readonly #options: SliceOptions
@@ -152,8 +154,15 @@ export class MemorySlice implements Slice {
     action: () => void | Promise<void>,
   ): Promise<ErrnoError | undefined> {
     if (failure !== undefined) return new ErrnoError(failure, 'slice: as the test wants it')
-    if (offset < 0 || offset + length > this.size || offset % SECTOR !== 0 || length % SECTOR !== 0)
+    if (
+      offset < 0 ||
+      offset + length > this.size ||
+      offset % SECTOR !== 0 ||
+      length % SECTOR !== 0
+    ) {
+      this.outside++
       return new ErrnoError('EINVAL', `slice: ${offset}+${length} of ${this.size}`)
+    }
     try {
       await action()
     } catch (error) {

@@ -138,6 +138,10 @@ export class NvmeHost implements Disposable {
   readonly view: DataView
   admin!: QueuePair
   readonly queues = new Map<number, QueuePair>()
+  /** Pages for doorbells of I/O queues, once they are in memory: values, and event indexes. */
+  shadows: { readonly values: number; readonly events: number } | undefined
+  /** Doorbells that were written to registers. */
+  rings = 0
   /** Those whose completions are taken by the test alone. */
   readonly held = new Set<QueuePair>()
   #next = MEMORY
@@ -219,6 +223,7 @@ export class NvmeHost implements Disposable {
     await this.disable()
     this.#next = MEMORY
     this.memory.bytes.fill(0)
+    this.shadows = undefined
     this.admin = new QueuePair(0, [entries, entries], this)
     this.queues.clear()
     this.queues.set(0, this.admin)
@@ -289,7 +294,26 @@ export class NvmeHost implements Disposable {
 
   /** @param number of the doorbell, counted from the tail of submission queue 0 */
   ringAt(number: number, value: number): void {
+    if (this.shadows !== undefined && number >= 2 && !this.#mustRing(number, value)) return
+    this.rings++
     this.client.region(BAR).postU32(DOORBELLS + 4 * number, value)
+  }
+
+  /** Stores a doorbell in memory. @returns whether the register is to be written, as Linux has it (nvme_dbbuf_need_event) */
+  #mustRing(number: number, value: number): boolean {
+    const { values, events } = this.shadows!
+    const at = values + 4 * number - MEMORY
+    const old = this.view.getUint32(at, true)
+    this.view.setUint32(at, value, true)
+    const event = this.view.getUint32(events + 4 * number - MEMORY, true)
+    return ((value - event - 1) & 0xffff) < ((value - old) & 0xffff)
+  }
+
+  /** Puts the doorbells of I/O queues into memory. */
+  async shadow(): Promise<void> {
+    const pages = { values: this.allocate(), events: this.allocate() }
+    await this.command({ opcode: 0x7c, prp1: pages.values, prp2: pages.events })
+    this.shadows = pages
   }
 
   /** Runs commands in a queue. @returns their completions, in the same order */
