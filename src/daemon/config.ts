@@ -97,7 +97,7 @@ export interface DaemonConfig {
 export interface ParentConfig {
   /** A shipped driver's name, a module's path, or a package's name. */
   readonly driver: string
-  /** Where a package is looked for, as well as above it. */
+  /** Where its host runs, so that paths in its settings start there, and where a package is looked for, as well as above it. */
   readonly directory?: string
   /** Of the parent itself. */
   readonly settings?: AttributeTexts
@@ -150,7 +150,8 @@ export function parseConfig(text: string, file: string): DaemonConfig {
       Object.entries(parents).map(([name, { driver, settings }]) => [
         name,
         {
-          ...(isPath(driver) ? { driver: near(driver) } : { driver, directory: dirname(file) }),
+          driver: isPath(driver) ? near(driver) : driver,
+          directory: dirname(file),
           ...(settings === undefined ? {} : { settings: textsOf(settings) }),
         },
       ]),

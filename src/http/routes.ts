@@ -164,14 +164,15 @@ export const ROUTES: readonly Route[] = [
     name: 'change',
     method: 'PATCH',
     path: '/v1/mdevs/:uuid',
-    summary: 'Changes settings of an active mdev.',
+    summary:
+      'Changes settings of an active mdev, in use those that are live; a setting for the next start has its device built anew.',
     needs: 'admin',
     params: ByUuid,
     query: TakeOver,
     body: shapes.ChangeRequest,
     status: 200,
     reply: shapes.Mdev,
-    refusals: ['ENOENT', 'EBUSY', 'EOPNOTSUPP'],
+    refusals: ['ENOENT', 'EBUSY', 'EAGAIN', 'EOPNOTSUPP', 'ETIMEDOUT'],
     run: async (plane, { params, query, body }) =>
       plane.change(params.uuid, body.attributes, taking(query)),
   }),

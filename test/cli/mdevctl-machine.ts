@@ -2,36 +2,16 @@
 import { ErrnoError } from '../../src/lib/errno.ts'
 import { type Attribute, flag, text } from '../../src/mdev/attribute.ts'
 import type { Driver } from '../../src/mdev/driver.ts'
-import { perType, sharedBudget } from '../../src/mdev/instances.ts'
+import { perType } from '../../src/mdev/instances.ts'
 import { Daemon } from '../daemon/support.ts'
 import { driverOf } from '../mdev/support.ts'
-
-const MTTY = driverOf({
-  name: 'mtty',
-  types: { 1: { name: 'Single port serial', ports: 1 }, 2: { name: 'Dual port serial', ports: 2 } },
-  available: sharedBudget(24, ({ ports }) => Number(ports)),
-})
+import { mbochs, MTTY } from '../mdev/transcript-drivers.ts'
 
 const MDPY = driverOf({
   name: 'mdpy',
   types: { vga: { name: 'mdpy-vga' } },
   available: perType(() => 4),
 })
-
-const MBOCHS = driverOf({
-  name: 'mbochs',
-  types: {
-    small: mbochsType('small', 4),
-    medium: mbochsType('medium', 16),
-    large: mbochsType('large', 64),
-  },
-  available: sharedBudget(256, ({ megabytes }) => Number(megabytes)),
-})
-
-function mbochsType(size: string, megabytes: number) {
-  const description = `virtual display, ${megabytes} MB video memory`
-  return { name: `mbochs-${size}`, description, megabytes }
-}
 
 /** The test driver of the transcript: `assign` takes any word but `bad`, `assigned` cannot be written. */
 const MPROBE = driverOf({
@@ -68,7 +48,7 @@ function attributeThat(refuses: (word: string) => false | 'EINVAL' | 'EACCES'): 
 }
 
 const PARENTS: readonly (readonly [string, Driver])[] = [
-  ['mbochs', MBOCHS],
+  ['mbochs', mbochs()],
   ['mdpy', MDPY],
   ['mtty', MTTY],
   ['mprobe-a', MPROBE],

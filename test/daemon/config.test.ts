@@ -46,6 +46,7 @@ describe('parseConfig()', () => {
           '0000:00:05.0',
           {
             driver: '/etc/mdevkit/card.ts',
+            directory: '/etc/mdevkit',
             settings: [
               ['image', 'disk.img'],
               ['slots', '4'],

@@ -1,5 +1,6 @@
 /** A host: what it makes below the run-time root and takes back. */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { mkdirSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
@@ -7,9 +8,11 @@ import { Host, type HostOptions } from '../../src/host/host.ts'
 import { ErrnoError } from '../../src/lib/errno.ts'
 import { silentLogger } from '../../src/lib/log.ts'
 import type { Driver } from '../../src/mdev/driver.ts'
+import { integer } from '../../src/mdev/attribute.ts'
+import { Client as VfioUserClient } from '../../src/vfio-user/client.ts'
 import { reactor } from '../../src/os/reactor.ts'
 import { connectUnix, listenUnix } from '../../src/os/unix-socket.ts'
-import { Client, driverOf, probeNothing } from '../mdev/support.ts'
+import { Client, deferred, driverOf, IDENTITY, probeNothing } from '../mdev/support.ts'
 import { Fds, openFds } from '../support/fds.ts'
 import { Scratch } from '../support/scratch.ts'
 import { ClaimingProcess, namesBelow, OTHER_UUID, UUID } from './support.ts'
@@ -131,6 +134,39 @@ describe('Host.create()', () => {
     })
     assert.deepEqual(namesBelow(bench.root), before)
     fds.own(connectUnix(join(directory, 'cntrl')))
+  })
+
+  test('serves a device that was built anew at the same socket, to clients that come before and after', async () => {
+    using bench = new Bench()
+    const building = deferred<void>()
+    const driver = driverOf({
+      attributes: { size: integer({ min: 1, max: 9, default: 4, description: '' }) },
+      async probe(mdev) {
+        const size = mdev.attributes['size'] as number
+        if (size === 7) await building.promise
+        const pci = mdev.pci(IDENTITY)
+        pci.bar(0, { kind: 'mem32', size: 4096 }, { read: () => size, write: () => {} })
+        return { reset: () => {} }
+      },
+    })
+    const host = bench.host(driver)
+    const mdev = await host.create('test-1', UUID)
+    const socket = host.socketOf(mdev)
+
+    const before = await VfioUserClient.attach(socket)
+    assert.equal(await before.readRegister(0, 0, 4), 4)
+    await assert.rejects(mdev.changeAttributes([['size', '7']]), { code: 'EBUSY' })
+    const gone = once(host.events, 'detach')
+    before.detach()
+    await gone
+
+    const change = mdev.changeAttributes([['size', '7']])
+    await assert.rejects(VfioUserClient.attach(socket), { code: 'EAGAIN' })
+    building.resolve()
+    await change
+    const after = await VfioUserClient.attach(socket)
+    assert.equal(await after.readRegister(0, 0, 4), 7)
+    after.detach()
   })
 
   for (const [title, probe, code] of [

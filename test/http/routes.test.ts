@@ -17,7 +17,11 @@ const SPEED = choice(['slow', 'fast'], {
 })
 const DRIVER = driverOf({
   types: { 1: { description: 'a thing' }, 2: {} },
-  attributes: { speed: SPEED, shape: { ...SPEED, change: 're-creation' } },
+  attributes: {
+    speed: SPEED,
+    shape: { ...SPEED, change: 're-creation' },
+    model: { ...SPEED, change: 'next-start' },
+  },
   parentAttributes: { pace: SPEED, kind: { ...SPEED, change: 'next-start' } },
   changeParentAttributes: () => {},
   maxInstances: 2,
@@ -84,6 +88,9 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     [`/v1/mdevs/${uuid(1)}`, { attributes: [['speed', 'fast']] }, 200],
     [`/v1/mdevs/${uuid(1)}`, { attributes: [['speed', 'none']] }, 400, 'EINVAL'],
     [`/v1/mdevs/${uuid(1)}`, { attributes: [['size', '1']] }, 404, 'ENOENT'],
+    [`/v1/mdevs/${uuid(1)}`, { attributes: [['shape', 'fast']] }, 501, 'EOPNOTSUPP'],
+    [`/v1/mdevs/${uuid(1)}`, { attributes: [['model', 'fast']] }, 200],
+    [`/v1/mdevs/${uuid(3)}`, { attributes: [['model', 'fast']] }, 409, 'EBUSY'],
     [`/v1/mdevs/${uuid(1)}`, {}, 400, 'EINVAL'],
     [`/v1/mdevs/${uuid(2)}`, { attributes: [] }, 404, 'ENOENT'],
   ],
