@@ -17,6 +17,8 @@ const DRIVERS = {
 
 export const PARENTS = Object.keys(DRIVERS)
 
+const MOST_START_MS = 120_000
+
 /** What an mdev's UUID is, by its number. */
 export function uuidOf(index: number): string {
   return `${index.toString(16).padStart(8, '0')}-0000-4000-8000-000000000000`
@@ -77,7 +79,7 @@ export class ManagedMachine implements AsyncDisposable {
     let parents = 0
     let mdevs = 0
     const there = () => parents === PARENTS.length && mdevs === count
-    for await (const event of this.api.events()) {
+    for await (const event of this.api.events(AbortSignal.timeout(MOST_START_MS))) {
       if (event.action === 'snapshot') {
         parents = event.parents.filter(({ pid }) => pid !== undefined).length
         mdevs = event.mdevs.filter(({ active }) => active?.state === 'active').length
@@ -85,6 +87,7 @@ export class ManagedMachine implements AsyncDisposable {
       else if (event.action === 'bind') mdevs++
       if (there()) return
     }
+    throw new ErrnoError('ETIMEDOUT', `daemon: ${parents} parents and ${mdevs} of ${count} mdevs`)
   }
 
   async #end(daemon: ChildProcess): Promise<never> {

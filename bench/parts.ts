@@ -19,6 +19,7 @@ import { posted } from './posted.ts'
 import { roundTrips } from './round-trips.ts'
 import { sizes } from './sizes.ts'
 import { sparse } from './sparse.ts'
+import { sysfs } from './sysfs.ts'
 
 export const PARTS: readonly Part[] = [
   roundTrips,
@@ -40,4 +41,5 @@ export const PARTS: readonly Part[] = [
   dmaFile,
   autostart,
   manage,
+  sysfs,
 ]

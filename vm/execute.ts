@@ -53,8 +53,10 @@ export async function execute(
   }
 }
 
-/** The line that says what went wrong: the first that calls itself an error, else the last one. */
+/** What went wrong: as the program says it, what it was doing and why that failed; else the first line that calls itself an error, else the last. */
 function complaint(stderr: string): string {
   const lines = stderr.split('\n').filter((line) => line.trim() !== '')
+  const said = lines.filter((line) => line.startsWith('error: '))
+  if (said.length > 1) return said.map((line) => line.slice('error: '.length)).join(': ')
   return (lines.find((line) => /^E:|error/i.test(line)) ?? lines.at(-1) ?? 'no message').trim()
 }

@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { ErrnoError } from '../src/lib/errno.ts'
+import { describeError, ErrnoError } from '../src/lib/errno.ts'
 import { execute } from './execute.ts'
 import { preparedProgram } from './prepared-program.ts'
 
@@ -18,6 +18,7 @@ export interface LibvirtOptions {
 }
 
 const START_MS = 60_000
+const LAST_LINES = 10
 
 /** Run by a shell in new namespaces: nothing of it is left once its first process has ended. */
 const SCRIPT = `
@@ -28,6 +29,7 @@ mkdir "$scratch/upper/u" "$scratch/upper/w"
 mount -t overlay overlay -o "lowerdir=$root,upperdir=$scratch/upper/u,workdir=$scratch/upper/w" "$scratch/root"
 root=$scratch/root
 mount -t proc proc "$root/proc"
+mount -t sysfs -o ro sysfs "$root/sys"
 mount --rbind /dev "$root/dev"
 mount --bind "$scratch/run" "$root/run"
 for path; do mkdir -p "$root$path"; mount --rbind "$path" "$root$path"; done
@@ -72,14 +74,17 @@ export class Libvirt implements AsyncDisposable {
     return libvirt
   }
 
-  /** What virsh prints. @throws where it fails, with what it says */
+  /** What virsh prints. @throws EIO it fails, with what the daemon has said of it */
   async virsh(...args: readonly string[]): Promise<string> {
     const [program, ...before] = preparedProgram(this.#options.root, 'usr/bin/virsh')
     const uri = `qemu+unix:///system?socket=${this.#socket}`
-    const output = await execute(program, [...before, '-q', '-c', uri, ...args], {
-      env: { LC_ALL: 'C' },
-    })
-    return output.toString()
+    const env = { LC_ALL: 'C' }
+    try {
+      return (await execute(program, [...before, '-q', '-c', uri, ...args], { env })).toString()
+    } catch (error) {
+      const said = this.#said.trim().split('\n').slice(-LAST_LINES).join('\n')
+      throw new ErrnoError('EIO', `virsh ${args[0]}: ${describeError(error)}\n${said}`)
+    }
   }
 
   get #socket(): string {

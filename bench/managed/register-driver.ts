@@ -1,10 +1,5 @@
 /** Drivers of small devices that differ in their name and in how instances are counted. */
-import {
-  type AvailableInstances,
-  defineDriver,
-  type Driver,
-  type TypeInfo,
-} from '../../src/index.ts'
+import { type AvailableInstances, defineDriver, text, type TypeInfo } from '../../src/index.ts'
 
 const REGISTERS_SIZE = 4096
 
@@ -12,10 +7,11 @@ export interface Sized extends TypeInfo {
   readonly units: number
 }
 
-export function registerDriver(name: string, available: AvailableInstances<Sized>): Driver<Sized> {
+export function registerDriver(name: string, available: AvailableInstances<Sized>) {
   return defineDriver({
     name,
     types: { small: { units: 1 }, large: { units: 4 } },
+    attributes: { note: text({ description: 'anything', default: '', change: 'live' }) },
     available,
     probe(mdev) {
       const words = new Uint32Array(REGISTERS_SIZE / 4)
@@ -28,7 +24,7 @@ export function registerDriver(name: string, available: AvailableInstances<Sized
           write: (offset, value) => void (words[offset >> 2] = value),
         },
       )
-      return { reset: () => void words.fill(0) }
+      return { reset: () => void words.fill(0), changeAttributes() {} }
     },
   })
 }
