@@ -31,6 +31,10 @@ export function libvirtDomain({ name, memory, type, sockets }: DomainOptions): s
     '  <os>',
     "    <type arch='x86_64' machine='q35'>hvm</type>",
     '  </os>',
+    '  <features>',
+    '    <acpi/>', // else there is none, and hardly a guest boots well
+    '    <apic/>',
+    '  </features>',
     '  <qemu:commandline>',
     ...devices.map((word) => `    <qemu:arg value='${escaped(word)}'/>`),
     '  </qemu:commandline>',
