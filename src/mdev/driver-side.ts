@@ -137,6 +137,7 @@ export class DriverSide {
     return {
       groupOpen: (group) => driver.groupOpen?.(group, this.#shared),
       groupClose: (group) => driver.groupClose?.(group, this.#shared),
+      failed: (what, error) => this.#faults.note(what, error),
     }
   }
 

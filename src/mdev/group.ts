@@ -3,10 +3,8 @@
  *
  * An mdev has a group of its own, or has joined one with others, under whatever parents.
  */
-import type { Clock } from '../lib/clock.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
-import { within } from '../lib/within.ts'
 import type { Claim } from './claims.ts'
 import type { ToldDriver } from './told-driver.ts'
 
@@ -90,23 +88,16 @@ export class OwnGroup implements Group {
   readonly #claim: Claim<number>
   readonly #told: ToldDriver | undefined
   readonly #member: GroupMember
-  readonly #clock: Clock
   #uses = 0
   #left = false
   #user: GroupUser | undefined
   #hold: GroupHold | undefined
 
   /** @param told what is to be told of its use, if anything */
-  constructor(
-    claim: Claim<number>,
-    member: GroupMember,
-    clock: Clock,
-    told: ToldDriver | undefined,
-  ) {
+  constructor(claim: Claim<number>, member: GroupMember, told: ToldDriver | undefined) {
     this.number = claim.value
     this.#claim = claim
     this.#member = member
-    this.#clock = clock
     this.#told = told
   }
 
@@ -124,14 +115,7 @@ export class OwnGroup implements Group {
     })
     this.#user = user
     this.#hold = hold
-    const ready = hold?.ready
-    if (ready === undefined) return
-    return within(
-      this.#clock,
-      OPEN_TIMEOUT_MS,
-      () => tooLate(this.number),
-      () => ready,
-    )
+    return hold?.ready
   }
 
   close(user: GroupUser): void {

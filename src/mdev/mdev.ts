@@ -93,7 +93,7 @@ export class MdevDevice {
   #changing = false
   /** While it is being built anew; never rejected. */
   #rebuilding: Promise<void> | undefined
-  /** It is about to be in another group. */
+  /** It is about to be in another group, or another device in it. */
   #moving = false
   #group: Group
   readonly #joinGroup: MdevOptions['joinGroup']
@@ -208,6 +208,11 @@ export class MdevDevice {
         group = await joining
         if (this.#state !== 'active') throw this.#between()
       }
+      if (anew && this.#group.uuid !== undefined) {
+        this.#moving = true // its driver has shown it to a use that may be under way
+        await this.#group.mustBeIdle()
+        if (this.#state !== 'active') throw this.#between()
+      }
       if (anew) await this.#rebuild(next)
       else if (group === undefined || texts.some(([name]) => name !== GROUP))
         await this.#built.changeAttributes(next)
@@ -320,7 +325,7 @@ export class MdevDevice {
     if (this.#state !== 'active') throw this.#between()
     if (this.#rebuilding !== undefined)
       throw new ErrnoError('EAGAIN', `mdev ${this.uuid}: attributes are changing`)
-    if (this.#moving) throw new ErrnoError('EAGAIN', `mdev ${this.uuid}: changes its group`)
+    if (this.#moving) throw new ErrnoError('EAGAIN', `mdev ${this.uuid}: its group is changing`)
     const built = this.#built
     const { device, group } = this
     const opening = group.open(user)

@@ -51,9 +51,9 @@ export class ParentGroups implements GroupParty {
 
   /** A group for one mdev alone. */
   own(standing: Standing): Group {
-    const { claims, clock, hooks } = this.#options
+    const { claims, hooks } = this.#options
     const told = hooks === undefined ? undefined : this.#told(() => [standing])
-    return new OwnGroup(claims.claimGroup(), standing.member, clock, told)
+    return new OwnGroup(claims.claimGroup(), standing.member, told)
   }
 
   /**
@@ -93,11 +93,11 @@ export class ParentGroups implements GroupParty {
   }
 
   #told(standings: () => readonly Standing[]): ToldDriver {
-    const { hooks = {}, parent, log } = this.#options
+    const { hooks = {}, parent, clock } = this.#options
     return new ToldDriver({
       hooks,
       parent,
-      log,
+      clock,
       view: ({ number, uuid, user, members }) => ({
         number,
         ...(uuid === undefined ? {} : { uuid }),

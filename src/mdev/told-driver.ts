@@ -1,7 +1,8 @@
 /** One driver, told of the use of one group: once at its first open, once after its last close, and of one use after the other. */
 import { describeError, ErrnoError, errnoCode, errnoOf } from '../lib/errno.ts'
-import type { Logger } from '../lib/log.ts'
+import type { Clock } from '../lib/clock.ts'
 import { isPromise } from '../lib/promise.ts'
+import { inTime } from '../lib/within.ts'
 import type { MdevGroup } from './driver.ts'
 import type { GroupHold, GroupUse } from './group.ts'
 
@@ -9,20 +10,28 @@ import type { GroupHold, GroupUse } from './group.ts'
 export interface GroupHooks {
   groupOpen?(group: MdevGroup): void | Promise<void>
   groupClose?(group: MdevGroup): void | Promise<void>
+  /** Notes what went wrong in one of them. */
+  failed?(what: 'groupOpen' | 'groupClose', error: unknown): void
 }
 
 export interface ToldDriverOptions {
   readonly hooks: GroupHooks
   /** For messages. */
   readonly parent: string
-  readonly log: Logger
+  readonly clock: Clock
   /** The group as the driver is to see it. */
   readonly view: (use: GroupUse) => MdevGroup
 }
 
+/** How long a driver may take: less than all of them together, so that it is known whose it was. */
+const DRIVER_MS = 1500
+
 interface Told {
   readonly group: MdevGroup
   holds: number
+  /** What the driver says, however late. */
+  answer: void | Promise<void>
+  /** The same in time. */
   ready: void | Promise<void>
   /** The driver has said yes. */
   opened: boolean
@@ -72,6 +81,7 @@ export class ToldDriver {
     const told: Told = {
       group,
       holds: 0,
+      answer: undefined,
       ready: undefined,
       opened: false,
       over: false,
@@ -79,11 +89,25 @@ export class ToldDriver {
       resolveEnded,
     }
     const before = this.#newest
-    told.ready = before === undefined ? this.#tell(told) : before.ended.then(() => this.#tell(told))
-    told.ready?.catch(() => {}) // who holds it hears of it; there may be nobody any more
+    const answer =
+      before === undefined ? this.#tell(told) : before.ended.then(() => this.#tell(told))
+    told.answer = answer
+    if (answer !== undefined) told.ready = this.#inTime(told, answer)
     this.#newest = told
     this.#uses.set(use.id, told)
     return told
+  }
+
+  #inTime({ group }: Told, answer: Promise<void>): Promise<void> {
+    const { parent, clock, hooks } = this.#options
+    const what = `group ${group.number}: parent ${parent}: groupOpen`
+    const ready = inTime(answer, what, DRIVER_MS, clock)
+    // who holds it hears of it; there may be nobody any more
+    ready.catch((error: unknown) => {
+      const isLate = error instanceof ErrnoError && error.cause === undefined
+      if (isLate) hooks.failed?.('groupOpen', error)
+    })
+    return ready
   }
 
   #tell(told: Told): void | Promise<void> {
@@ -114,28 +138,29 @@ export class ToldDriver {
       if (this.#newest === told) this.#newest = undefined
       told.resolveEnded()
     }
-    const { ready, opened } = told
+    const { answer, opened } = told
     const closing =
-      ready === undefined || opened ? this.#close(told) : ready.then(() => this.#close(told))
+      answer === undefined || opened ? this.#close(told) : answer.then(() => this.#close(told))
     if (closing === undefined) finish()
     else closing.then(finish, finish)
   }
 
   #close(told: Told): void | Promise<void> {
     if (!told.opened) return
-    const log = (error: unknown) => this.#options.log.error("driver's groupClose", error)
+    const { hooks } = this.#options
+    const failed = (error: unknown) => hooks.failed?.('groupClose', error)
     try {
-      const under = this.#options.hooks.groupClose?.(told.group)
-      if (isPromise(under)) return Promise.resolve(under).catch(log)
+      const under = hooks.groupClose?.(told.group)
+      if (isPromise(under)) return Promise.resolve(under).catch(failed)
     } catch (error) {
-      log(error)
+      failed(error)
     }
   }
 
   /** With the driver's errno, and saying whose driver that is. */
   #refusal({ group }: Told, error: unknown): ErrnoError {
-    const { parent, log } = this.#options
-    if (!(error instanceof ErrnoError)) log.error("driver's groupOpen", error) // a bug: keep the stack
+    const { parent, hooks } = this.#options
+    if (!(error instanceof ErrnoError)) hooks.failed?.('groupOpen', error) // a bug of the driver
     const why = error instanceof ErrnoError ? error.message : describeError(error)
     return new ErrnoError(
       errnoCode(errnoOf(error)),

@@ -56,8 +56,10 @@ export class MdevNodes {
   }
 
   update(snapshot: MdevSnapshot): void {
+    const { group } = this.#snapshot
     this.#snapshot = snapshot
     const { state } = snapshot
+    if (this.#shown === 'active' && snapshot.group !== group) this.#regroup(group)
     if (this.#shown === 'creating' && state !== 'creating') this.#bind()
     if (this.#shown === 'active' && state !== 'active') this.#hide()
     if (this.#shown === 'active') this.#values?.update(snapshot)
@@ -75,12 +77,11 @@ export class MdevNodes {
 
   #bind(): void {
     this.#shown = 'active'
-    const { uuid, type, group } = this.#snapshot
+    const { uuid, type } = this.#snapshot
     const { driver, path, attributes } = this.#parent
     const places = this.#places
     const directory = this.#directory
-    places.groups.join(group, uuid, this.#path)
-    directory.add('iommu_group', link(this.#path, `${GROUPS}/${group}`))
+    this.#joinGroup()
     this.#addVfioDevice()
     places.drivers.bind(driver, uuid, this.#path)
     directory.add('driver', link(this.#path, driverPath(driver)))
@@ -98,6 +99,19 @@ export class MdevNodes {
     this.#values.update(this.#snapshot)
     // Last, as in the kernel: by then all else is there.
     this.#parent.devicesOf(type)?.add(uuid, link(`${path}/${TYPES}/${type}/devices`, this.#path))
+  }
+
+  /** It has left `group` for another. */
+  #regroup(group: number): void {
+    this.#places.groups.leave(group, this.#snapshot.uuid)
+    this.#directory.delete('iommu_group')
+    this.#joinGroup()
+  }
+
+  #joinGroup(): void {
+    const { uuid, group } = this.#snapshot
+    this.#places.groups.join(group, uuid, this.#path)
+    this.#directory.add('iommu_group', link(this.#path, `${GROUPS}/${group}`))
   }
 
   #addVfioDevice(): void {

@@ -42,6 +42,7 @@ export class TypeNodes {
       ['device_api', this.#file(() => this.#snapshot.deviceApi)],
       ['devices', this.devices],
       ['name', this.#file(() => this.#snapshot.prettyName)],
+      ...(snapshot.peerToPeer === true ? [['peer_to_peer', this.#file(() => '1')] as const] : []),
     ])
     this.#values = new ValueFiles({
       directory: this.directory,

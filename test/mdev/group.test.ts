@@ -1,8 +1,7 @@
 /** Groups of one mdev: one user at a time, and a driver that is told of it if it wants to be. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { ErrnoError } from '../../src/lib/errno.ts'
-import { createLogger } from '../../src/lib/log.ts'
+import { describeError, ErrnoError } from '../../src/lib/errno.ts'
 import type { MdevGroup } from '../../src/mdev/driver.ts'
 import { OwnGroup } from '../../src/mdev/group.ts'
 import { type GroupHooks, ToldDriver } from '../../src/mdev/told-driver.ts'
@@ -19,10 +18,13 @@ class Bench {
 
   constructor(number = 7, hooks?: GroupHooks) {
     const claim = { value: number, release: () => void this.released++ }
-    const log = createLogger('warn', (line) => this.logged.push(line.split('\n')[0] ?? ''))
+    const failed = (what: string, error: unknown) =>
+      void this.logged.push(`${what}: ${describeError(error)}`)
     const view = ({ id: _id, ...use }: Parameters<ToldDriver['hold']>[0]) => ({ ...use, mdevs: [] })
-    const told = hooks && new ToldDriver({ hooks, parent: 'parent', log, view })
-    this.group = new OwnGroup(claim, MEMBER, this.clock, told)
+    const told =
+      hooks &&
+      new ToldDriver({ hooks: { ...hooks, failed }, parent: 'parent', clock: this.clock, view })
+    this.group = new OwnGroup(claim, MEMBER, told)
   }
 }
 
@@ -110,7 +112,7 @@ describe('OwnGroup', () => {
       },
     })
     assert.throws(() => bench.group.open(user('one')), { code: 'EIO', message: /undefined is no/ })
-    assert.match(bench.logged[0] ?? '', /error: driver's groupOpen/)
+    assert.deepEqual(bench.logged, ['groupOpen: undefined is no link'])
   })
 
   test('waits for a driver that takes its time, but not for ever', async () => {
@@ -123,7 +125,7 @@ describe('OwnGroup', () => {
     const first = user('one')
     const refused = assert.rejects(async () => group.open(first), {
       code: 'ETIMEDOUT',
-      message: 'group 3: not every driver is ready in 2 s',
+      message: 'group 3: parent parent: groupOpen: not done after 1.5 s',
     })
     assert.equal(clock.waits, 1)
     clock.expire()
@@ -151,9 +153,6 @@ describe('OwnGroup', () => {
       await bench.group.open(next)
       bench.group.close(next)
     }
-    assert.deepEqual(bench.logged, [
-      "error: driver's groupClose: at once",
-      "error: driver's groupClose: later",
-    ])
+    assert.deepEqual(bench.logged, ['groupClose: at once', 'groupClose: later'])
   })
 })

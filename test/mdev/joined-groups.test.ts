@@ -215,7 +215,7 @@ describe('The setting group', () => {
     const changing = mdev.changeAttributes([['mode', 'b'], ...join(GROUP)])
     await assert.rejects(new Process(1).open(mdev), {
       code: 'EAGAIN',
-      message: /changes its group/,
+      message: /its group is changing/,
     })
     refusing.reject(new ErrnoError('EIO', 'no'))
     await assert.rejects(changing, { code: 'EIO' })
@@ -335,6 +335,41 @@ describe('A joined group', () => {
     const next = new Process(8).open(a)
     slow.resolve()
     await next
+  })
+
+  test('is left by an mdev that is removed while it is being opened', async () => {
+    const { machine, x, a } = await pair()
+    const slow = deferred<void>()
+    const z = machine.parent('z', { groupOpen: () => slow.promise })
+    await z.parent.create('test-1', C, join(GROUP))
+    const refused = assert.rejects(new Process(7).open(a), { code: 'ECONNABORTED' })
+    await assert.rejects(x.parent.remove(A), { code: 'EBUSY', message: /pid 7/ })
+    await x.parent.remove(A, { force: true })
+    await refused
+    assert.deepEqual(x.parent.mdevs, [])
+    assert.deepEqual(machine.take().slice(2), ['x close 1', 'x remove 1', 'y close 2'])
+    await z.parent.remove(C) // although its driver is not done
+    slow.resolve()
+  })
+
+  test('keeps the devices that its drivers have been shown: none is built anew while it is in use', async () => {
+    const mode = choice(['a', 'b'], { default: 'a', description: '' })
+    const machine = new Machine()
+    const [x, y] = [machine.parent('x', { attributes: { mode } }), machine.parent('y')]
+    const a = await x.parent.create('test-1', A, join(GROUP))
+    const b = await y.parent.create('test-1', B, join(GROUP))
+    const vmm = new Process(7)
+    await vmm.open(b)
+    await assert.rejects(a.changeAttributes([['mode', 'b']]), {
+      code: 'EBUSY',
+      message: /in use by pid 7/,
+    })
+    vmm.close(b)
+    const changed = a.changeAttributes([['mode', 'b']])
+    await assert.rejects(vmm.open(a), { code: 'EAGAIN' })
+    await changed
+    assert.deepEqual(a.values, { mode: 'b', group: GROUP })
+    await vmm.open(a)
   })
 
   test('goes on without a member that is removed, whose driver hears of the end first', async () => {
