@@ -6,12 +6,15 @@ import { parse } from 'smol-toml'
 import { type Static, Type } from 'typebox'
 import { shapeFault } from '../http/shape-fault.ts'
 import { describeError, ErrnoError } from '../lib/errno.ts'
+import { parseBytes } from '../lib/format.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
+import type { LaunchConfig } from './host-launch.ts'
 import type { QuotaLimits } from './quotas.ts'
 
 const EXACT = { additionalProperties: false }
-const Count = Type.Integer({ minimum: 0 })
 const Id = Type.Integer({ minimum: 0, maximum: 0xffff_fffe })
+const NameOrId = Type.Union([Type.String({ minLength: 1 }), Id])
+const Count = Type.Integer({ minimum: 0 })
 
 /** As in the file; what is not there has a default. */
 const File = Type.Object(
@@ -56,6 +59,13 @@ const File = Type.Object(
               ),
             ),
             'max-mdevs': Type.Optional(Count),
+            cpu: Type.Optional(Type.String({ pattern: String.raw`^[1-9]\d{0,5}%$` })),
+            memory: Type.Optional(Type.String({ pattern: String.raw`^[1-9]\d*[KMGT]?$` })),
+            user: Type.Optional(NameOrId),
+            group: Type.Optional(NameOrId),
+            capabilities: Type.Optional(
+              Type.Array(Type.String({ pattern: '^[A-Za-z][A-Za-z0-9_]*$' })),
+            ),
           },
           EXACT,
         ),
@@ -101,6 +111,8 @@ export interface ParentConfig {
   readonly directory?: string
   /** Of the parent itself. */
   readonly settings?: AttributeTexts
+  /** Limits and privileges of its host. */
+  readonly launch?: LaunchConfig
 }
 
 /** Of this user: in /etc for root, else below XDG_CONFIG_HOME. */
@@ -147,16 +159,32 @@ export function parseConfig(text: string, file: string): DaemonConfig {
       ...(tcp === undefined ? {} : { tcp: tcpOf(tcp, near) }),
     },
     parents: new Map(
-      Object.entries(parents).map(([name, { driver, settings }]) => [
+      Object.entries(parents).map(([name, { driver, settings, ...table }]) => [
         name,
         {
           driver: isPath(driver) ? near(driver) : driver,
           directory: dirname(file),
           ...(settings === undefined ? {} : { settings: textsOf(settings) }),
+          launch: launchConfigOf(table),
         },
       ]),
     ),
     quotas: { parents: limitsOf(parents), owners: limitsOf(owners) },
+  }
+}
+
+type ParentTable = NonNullable<Static<typeof File>['parents']>[string]
+
+function launchConfigOf(
+  table: Pick<ParentTable, 'cpu' | 'memory' | 'user' | 'group' | 'capabilities'>,
+): LaunchConfig {
+  const { cpu, memory, user, group, capabilities } = table
+  return {
+    ...(cpu === undefined ? {} : { cpu: Number.parseInt(cpu, 10) }),
+    ...(memory === undefined ? {} : { memory: parseBytes(memory) ?? 0 }),
+    ...(user === undefined ? {} : { user }),
+    ...(group === undefined ? {} : { group }),
+    ...(capabilities === undefined ? {} : { capabilities }),
   }
 }
 

@@ -43,7 +43,9 @@ export class DaemonPlane implements SharedControlPlane {
     const missing = [...supervisors]
       .filter(([name]) => hosts.find(name) === undefined)
       .map(([name, supervisor]) => parentWithout(name, supervisor.driver, this.#whyNoHost(name)))
-    return [...(await machine.parents()), ...missing].toSorted((a, b) => (a.name < b.name ? -1 : 1))
+    return [...(await machine.parents()), ...missing]
+      .map((parent) => warned(parent, supervisors.get(parent.name)?.warnings ?? []))
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
   }
 
   async list(): Promise<{
@@ -102,6 +104,10 @@ export class DaemonPlane implements SharedControlPlane {
     if (now?.state === 'waiting') return now.why
     return now?.state === 'starting' ? 'its host is starting' : 'no host runs it'
   }
+}
+
+function warned(parent: ParentView, warnings: readonly string[]): ParentView {
+  return warnings.length === 0 ? parent : { ...parent, warnings }
 }
 
 /** What is known of a parent whose host is not there. @param waits why it is not */

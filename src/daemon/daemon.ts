@@ -1,7 +1,7 @@
 /** The daemon: finds hosts, keeps definitions, starts what is to run, and serves the API for all of it. One for each root. */
 import { chmodSync, chownSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { prepareRoot } from '../host/paths.ts'
+import { prepareRoot, shareRoot } from '../host/paths.ts'
 import { apiSocket } from '../http/client.ts'
 import { ApiServer } from '../http/server.ts'
 import { accessByToken } from '../http/access.ts'
@@ -18,6 +18,7 @@ import { DaemonPlane } from './daemon-plane.ts'
 import { DefinitionStore } from './definition-store.ts'
 import { DefinitionWatcher } from './definition-watcher.ts'
 import { foundHosts } from './found-hosts.ts'
+import { identity } from './host-launch.ts'
 import { Hosts } from './hosts.ts'
 import { Machine } from './machine.ts'
 import { MachineEvents } from './machine-events.ts'
@@ -68,6 +69,7 @@ export class Daemon {
     const { root, config, log } = options
     using undo = new Unwind()
     prepareRoot(root)
+    shareWithHosts(root, config)
     this.#options = options
     this.#lock = lockRoot(root)
     undo.defer(() => this.#lock.release())
@@ -161,6 +163,22 @@ export class Daemon {
     this.#tcpPort = await api.listen({ host, port }, accessByToken(tokens))
     log.info(`API: on ${host} port ${this.#tcpPort} too, with a token, and not encrypted`)
   }
+}
+
+/** Hosts that run as other users need to make their files in it. @throws EINVAL they are of several groups */
+function shareWithHosts(root: string, { parents }: DaemonConfig): void {
+  const groups = new Map<number, string>()
+  for (const [parent, { launch = {} }] of parents) {
+    const gid = identity(launch.user, launch.group)?.gid
+    if (gid !== undefined) groups.set(gid, parent)
+  }
+  const [first, second] = groups
+  if (first === undefined || ourUid() !== 0) return
+  if (second !== undefined) {
+    const which = `parents ${first[1]} and ${second[1]}`
+    throw new ErrnoError('EINVAL', `${which}: hosts with a user share one group, for their sockets`)
+  }
+  shareRoot(root, first[0])
 }
 
 /** @throws EBUSY */

@@ -8,6 +8,7 @@ import { describeError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
 import { isLocked, lockHolder } from '../os/file-lock.ts'
+import { type LaunchConfig, launchOf } from './host-launch.ts'
 import type { Hosts } from './hosts.ts'
 
 const PROGRAM = fileURLToPath(new URL('../../../bin/mdevkit.js', import.meta.url))
@@ -27,6 +28,8 @@ export interface SupervisorOptions {
   readonly settings?: AttributeTexts
   /** Where the host runs, and where its package is looked for; ours unless given. */
   readonly directory?: string
+  /** Limits and privileges of the host. */
+  readonly launch?: LaunchConfig
   /** The run-time root. */
   readonly root: string
   /** Where hosts turn up. */
@@ -51,6 +54,7 @@ export class Supervisor {
   #now: Supervised = { state: 'stopped' }
   #child: ChildProcess | undefined
   #timer: NodeJS.Timeout | undefined
+  #warnings: readonly string[] = []
   #upSince = 0
   /** A host that is there and that nobody can manage yet, and since when we know of it. */
   #orphan: { readonly pid: number; readonly since: number } | undefined
@@ -63,6 +67,11 @@ export class Supervisor {
   /** As configured. */
   get driver(): string {
     return this.#options.driver
+  }
+
+  /** What of its limits and privileges could not be had when its host was started. */
+  get warnings(): readonly string[] {
+    return this.#warnings
   }
 
   /** How it stands. */
@@ -121,11 +130,12 @@ export class Supervisor {
   #spawn(): void {
     const { parent, driver, settings = [], directory, root, startMs = START_MS } = this.#options
     const set = settings.map(([name, text]) => `--set=${name}=${text}`)
+    const host = [process.execPath, PROGRAM, 'host', driver, '--name', parent, '--exact', ...set]
+    const [program = '', ...args] = this.#launch(host)
     this.#now = { state: 'starting' }
     const log = openSync(hostLog(root, parent), 'w', 0o600)
     try {
-      const args = [PROGRAM, 'host', driver, '--name', parent, '--exact', ...set]
-      const child = spawn(process.execPath, args, {
+      const child = spawn(program, args, {
         // A session of its own, and no pipe to us: our end, and Ctrl-C, must not reach the devices of guests.
         detached: true,
         ...(directory === undefined ? {} : { cwd: directory }),
@@ -145,6 +155,16 @@ export class Supervisor {
       this.#child?.kill('SIGKILL')
       this.#failed(`its host has not come up in ${startMs / 1000} s`)
     }, startMs).unref()
+  }
+
+  /** @returns the command that starts it within its limits @throws EINVAL */
+  #launch(host: readonly string[]): readonly string[] {
+    const { parent, launch, log } = this.#options
+    const { command, warnings } = launchOf(parent, host, launch ?? {})
+    for (const warning of warnings)
+      if (!this.#warnings.includes(warning)) log.warn(`parent ${parent}: ${warning}`)
+    this.#warnings = warnings
+    return command
   }
 
   /** Who has the parent's name. */

@@ -6,13 +6,17 @@ import { readFile } from 'node:fs/promises'
 import type { LoadHook, ResolveHook } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import swc from '@swc/wasm-typescript'
+import { parsePackageSpecifier } from './package-specifier.ts'
 
 const TYPESCRIPT = /^file:.*\.m?ts$/
 
-export const resolve: ResolveHook = async (specifier, context, next) =>
-  specifier === 'mdevkit'
-    ? { url: new URL('../index.js', import.meta.url).href, shortCircuit: true }
-    : next(specifier, context)
+export const resolve: ResolveHook = async (specifier, context, next) => {
+  if (specifier === 'mdevkit')
+    return { url: new URL('../index.js', import.meta.url).href, shortCircuit: true }
+  const wanted = parsePackageSpecifier(specifier)
+  if (wanted === undefined) return next(specifier, context)
+  return next(wanted.name, { ...context, parentURL: wanted.parentURL })
+}
 
 export const load: LoadHook = async (url, context, next) => {
   if (!TYPESCRIPT.test(url)) return next(url, context)

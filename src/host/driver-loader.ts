@@ -1,4 +1,4 @@
-/** Finds and loads a driver: a shipped one by name, any other by path. */
+/** Finds and loads a driver: a shipped one by name, any other by the path of its module, or as a package. */
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { register } from 'node:module'
 import { extname, isAbsolute, resolve, sep } from 'node:path'
@@ -6,6 +6,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { describeError, ErrnoError } from '../lib/errno.ts'
 import { checkDriver } from '../mdev/check-driver.ts'
 import type { Driver } from '../mdev/driver.ts'
+import { packageSpecifier } from './package-specifier.ts'
 
 const SHIPPED = fileURLToPath(new URL('../../drivers', import.meta.url))
 const EXTENSIONS = ['.ts', '.mts', '.js', '.mjs']
@@ -22,16 +23,22 @@ export function shippedDrivers(): string[] {
 /**
  * Loads a driver.
  *
- * @param specifier a shipped driver's name, or the path of a module that exports one driver (`.ts` or `.js`)
- * @throws ENOENT neither is there · EINVAL the module cannot be loaded, or exports no driver, or several
+ * @param specifier a shipped driver's name, the path of a module that exports one driver (`.ts` or `.js`), or the name of a
+ *                  package that does, as a module in the working directory would import it
+ * @throws ENOENT none of them is there · EINVAL the module cannot be loaded, or exports no driver, or several
  */
 export async function loadDriver(specifier: string): Promise<Driver> {
+  const shipped = !isPath(specifier) && shippedDrivers().includes(specifier)
   const file = isPath(specifier) ? modulePath(specifier) : shippedPath(specifier)
-  if (isPath(specifier)) registerHooks()
+  const isPackage = !isPath(specifier) && !shipped
+  if (isPackage && !PACKAGE.test(specifier)) throw notFound(specifier)
+  if (!shipped) registerHooks()
   let module: Record<string, unknown>
   try {
-    module = (await import(pathToFileURL(file).href)) as Record<string, unknown>
+    const target = isPackage ? packageSpecifier(specifier, process.cwd()) : pathToFileURL(file).href
+    module = (await import(target)) as Record<string, unknown>
   } catch (error) {
+    if (isPackage && isNotFound(error, specifier)) throw notFound(specifier)
     throw new ErrnoError(
       'EINVAL',
       `driver ${specifier}: cannot be loaded: ${whatAndWhere(error, file)}`,
@@ -42,18 +49,29 @@ export async function loadDriver(specifier: string): Promise<Driver> {
 }
 
 function isPath(specifier: string): boolean {
+  if (/^@[^/]+\/[^/]+$/.test(specifier)) return false // a package with a scope
   return isAbsolute(specifier) || specifier.includes(sep) || EXTENSIONS.includes(extname(specifier))
 }
 
 function shippedPath(name: string): string {
-  const shipped = shippedDrivers()
-  if (!shipped.includes(name)) {
-    throw new ErrnoError(
-      'ENOENT',
-      `driver ${JSON.stringify(name)}: not shipped, unlike ${shipped.join(', ')}; for a module give its path, such as ./${name || 'driver'}.ts`,
-    )
-  }
   return resolve(SHIPPED, name, `${name}.js`)
+}
+
+/** As npm takes it for new packages, or a part of one. */
+const PACKAGE = /^(@[\w-][\w.-]*\/)?[\w-][\w.-]*(\/.+)?$/
+
+/** Whether it is the package itself that is missing, and not something that it imports. */
+function isNotFound(error: unknown, name: string): boolean {
+  const missing = error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND'
+  return missing && error.message.includes(`package '${name}'`)
+}
+
+function notFound(name: string): ErrnoError {
+  const shipped = shippedDrivers().join(', ')
+  return new ErrnoError(
+    'ENOENT',
+    `driver ${JSON.stringify(name)}: not shipped, unlike ${shipped}, and no package here; for a module give its path, such as ./${name || 'driver'}.ts`,
+  )
 }
 
 function modulePath(path: string): string {

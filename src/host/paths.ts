@@ -1,5 +1,5 @@
 /** Where things are at run time. */
-import { existsSync, lstatSync, mkdirSync, statSync } from 'node:fs'
+import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { ErrnoError } from '../lib/errno.ts'
 
@@ -64,7 +64,7 @@ export function prepareRoot(root: string): void {
   const uid = ourUid()
   const stat = lstatSync(root)
   // Below /tmp anybody could have made it first, to look at what comes.
-  if (!stat.isDirectory() || (stat.uid !== uid && uid !== 0)) {
+  if (!stat.isDirectory() || (stat.uid !== uid && uid !== 0 && !isShared(root))) {
     throw new ErrnoError('EPERM', `run-time root ${root}: not a directory of ours`)
   }
   if ((stat.mode & WRITABLE_BY_OTHERS) !== 0) {
@@ -86,6 +86,33 @@ export function makeDirectory(path: string, mode: number): void {
   }
 }
 
+/** Below a root's root: what hosts make files in. */
+const SHARED = ['hosts', 'devices', 'groups']
+/** Whoever is in the group makes files there, and nobody removes another's. */
+const STICKY_FOR_GROUP = 0o1770
+
+/** Lets hosts that run as other users, all of one group, use a root that is root's. */
+export function shareRoot(root: string, gid: number): void {
+  chmodSync(root, statSync(root).mode | PASSABLE)
+  for (const name of SHARED) {
+    const directory = join(root, name)
+    makeDirectory(directory, 0o700)
+    chownSync(directory, 0, gid)
+    chmodSync(directory, STICKY_FOR_GROUP)
+  }
+}
+
+/** Whether it is root's, who has let our group in. */
+function isShared(root: string): boolean {
+  if (lstatSync(root).uid !== 0) return false
+  return SHARED.every((name) => {
+    const stat = lstatSync(join(root, name), { throwIfNoEntry: false })
+    const open = stat?.isDirectory() === true && stat.uid === 0
+    return open && (stat.mode & 0o7777) === STICKY_FOR_GROUP
+  })
+}
+
+const PASSABLE = 0o011
 const WRITABLE_BY_OTHERS = 0o002
 
 /** Not `userInfo()`, which throws where the user has no entry in the passwd file, as in many containers. */

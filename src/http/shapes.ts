@@ -144,6 +144,9 @@ export const Parent = Type.Object({
   waits: Type.Optional(
     Type.String({ description: 'Why there is no host, of a parent that should have one.' }),
   ),
+  warnings: Type.Optional(
+    Type.Array(Type.String(), { description: 'What of its configuration its host has not.' }),
+  ),
 })
 
 export const StartRequest = Type.Object(

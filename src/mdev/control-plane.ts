@@ -10,6 +10,8 @@ export interface ParentView extends ParentSnapshot {
   readonly pid?: number
   /** Why there is none, of a parent that should have one: then no more is known of it than its name and its driver. */
   readonly waits?: string
+  /** What its host should have had, by the configuration, and has not: limits, privileges. */
+  readonly warnings?: readonly string[]
 }
 
 /** Which definition: a UUID may be defined under several parents. */

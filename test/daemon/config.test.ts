@@ -30,18 +30,25 @@ describe('parseConfig()', () => {
       [parents.serial]
       driver = "mtty"
       max-mdevs = 9
+      cpu = "50%"
+      memory = "512M"
+      user = "nobody"
+      group = 7
+      capabilities = ["net_admin"]
       [owners.libvirt]
       max-mdevs = 0
       [parents."0000:00:05.0"]
       driver = "./card.ts"
       settings = { image = "disk.img", slots = 4, direct = true }
     `
+    const memory = 512 * 1024 * 1024
+    const launch = { cpu: 50, memory, user: 'nobody', group: 7, capabilities: ['net_admin'] }
     assert.deepEqual(parseConfig(text, '/etc/mdevkit/x.toml'), {
       definitions: '/etc/mdevkit/defined',
       sysfs: false,
       api: { mode: 0o666, group: 7, admin: [1000], read: 'everyone' },
       parents: new Map([
-        ['serial', { driver: 'mtty', directory: '/etc/mdevkit' }],
+        ['serial', { driver: 'mtty', directory: '/etc/mdevkit', launch }],
         [
           '0000:00:05.0',
           {
@@ -52,6 +59,7 @@ describe('parseConfig()', () => {
               ['slots', '4'],
               ['direct', 'true'],
             ],
+            launch: {},
           },
         ],
       ]),
@@ -71,6 +79,8 @@ describe('parseConfig()', () => {
     ['[api.tcp]\nport = 65536\ntoken-file = "x"', /x\.toml: api\.tcp\.port: /],
     ['[owners.x]\nmax-mdevs = -1', /x\.toml: owners\.x\.max-mdevs: /],
     ['[parents.a]\ndriver = "b"\nsettings = { c = [] }', /x\.toml: parents\.a\.settings\.c: /],
+    ['[parents.x]\ndriver = "mtty"\ncpu = "half"', /x\.toml: parents\.x\.cpu: /],
+    ['[parents.x]\ndriver = "mtty"\nmemory = "lots"', /x\.toml: parents\.x\.memory: /],
     ['[parents.serial]', /x\.toml: parents\.serial: /],
     ['[parents."../x"]\ndriver = "mtty"', /x\.toml: parents/],
   ] as const) {

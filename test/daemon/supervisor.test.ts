@@ -1,13 +1,16 @@
 /** Supervision of hosts: real processes that come, are found, end and are started again. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { chmodSync, readFileSync, statSync } from 'node:fs'
 import { test } from 'node:test'
+import type { LaunchConfig } from '../../src/daemon/host-launch.ts'
 import { Hosts } from '../../src/daemon/hosts.ts'
 import { type Supervised, Supervisor } from '../../src/daemon/supervisor.ts'
 import type { ControlClient } from '../../src/host/control-client.ts'
-import { hostLock } from '../../src/host/paths.ts'
+import { hostLock, shareRoot } from '../../src/host/paths.ts'
 import { createLogger, silentLogger } from '../../src/lib/log.ts'
 import { isLocked, lockHolder } from '../../src/os/file-lock.ts'
+import { Client } from '../../src/vfio-user/client.ts'
 import { killAllOf } from '../support/root-processes.ts'
 import { Scratch } from '../support/scratch.ts'
 
@@ -25,7 +28,10 @@ class Bench implements AsyncDisposable {
     this.hosts = new Hosts(this.root, silentLogger)
   }
 
-  supervisor(driver: string, options: { hosts?: Hosts; startMs?: number } = {}): Supervisor {
+  supervisor(
+    driver: string,
+    options: { hosts?: Hosts; startMs?: number; launch?: LaunchConfig } = {},
+  ): Supervisor {
     const supervisor = new Supervisor({
       parent: 'serial',
       driver,
@@ -171,3 +177,27 @@ async function holder(root: string): Promise<number> {
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }
+
+test(
+  'Supervisor starts a host as another user, who can bear mdevs all the same',
+  { skip: process.geteuid?.() !== 0 && 'only root can become another' },
+  async () => {
+    await using bench = new Bench()
+    chmodSync(bench.scratch.path, 0o755)
+    shareRoot(bench.root, 65_534)
+    const up = bench.up()
+    bench.supervisor('mtty', { launch: { user: 'nobody' } }).start()
+    const host = await up
+    const status = readFileSync(`/proc/${host.pid}/status`, 'utf8')
+    assert.match(status, /^Uid:\t65534\t65534/m)
+    assert.match(status, /^NoNewPrivs:\t1$/m)
+    assert.match(status, /^CapPrm:\t0+$/m)
+    const { socket = '' } = await host.create('mtty-1', UUID, [['ports', 'loopback']])
+    const { uid, mode } = statSync(socket)
+    assert.deepEqual([uid, mode & 0o777], [65_534, 0o600])
+    const guest = await Client.attach(socket)
+    assert.equal(await guest.readRegister(7, 0, 4), 0x3253_4348)
+    guest.detach()
+    await host.remove(UUID, { wait: true })
+  },
+)
