@@ -27,6 +27,10 @@ export const EXAMPLES: Readonly<Record<string, readonly Example[]>> = {
     { line: 'mdevkit attach UUID', does: 'a command line of QEMU that has the mdev' },
     { line: 'mdevkit attach UUID --vmm libvirt', does: 'a domain for virsh define' },
   ],
+  exec: [
+    { line: 'mdevkit exec -- mdevctl list', does: 'the unmodified mdevctl, on our mdevs' },
+    { line: 'mdevkit exec -- bash', does: 'a shell that has them in /sys' },
+  ],
   nodedev: [{ line: 'mdevkit nodedev list --cap mdev', does: 'the mdevs by their libvirt names' }],
   types: [
     { line: 'mdevkit types', does: 'what can be created, and how many of each' },

@@ -74,6 +74,14 @@ export function createProgram(surroundings: ProgramSurroundings): Command {
       const { attach } = await import('./attach.ts')
       await attach(uuids, options)
     })
+  command('exec', 'run a command that finds mdevs in /sys, as the kernel has them')
+    .argument('<command>', 'which')
+    .argument('[argument...]', 'of the command')
+    .passThroughOptions()
+    .action(async (name: string, words: readonly string[]) => {
+      const { exec } = await import('./exec.ts')
+      await exec([name, ...words])
+    })
   addNodedev(program, surroundings, out)
 
   program.commandsGroup(GROUPS.manage)
