@@ -40,7 +40,13 @@ merged bus; merged class; merged devices/virtual; merged devices; merged kernel
 merged .
 # A mdevctl that looks in /etc is to find the same definitions as the daemon.
 if [ -d /etc/mdevctl.d ] && [ -d "$root/etc/mdevctl.d" ]; then
+  exec 5</etc/mdevctl.d
   mount --bind "$root/etc/mdevctl.d" /etc/mdevctl.d
+  # where mdevctl 1.2 has its scripts, and does not run without
+  if [ -d /proc/self/fd/5/scripts.d ]; then
+    bind /proc/self/fd/5/scripts.d /etc/mdevctl.d/scripts.d
+  fi
+  exec 5<&-
 fi
 exec 4<&-
 cd "$cwd"

@@ -12,6 +12,9 @@ import { DefinitionCache } from './definition-cache.ts'
 /** What can be a parent's name: one part of a path, and no file that is hidden. */
 const PARENT_NAME = /^[^./\0][^/\0]*$/
 
+/** Where mdevctl 1.2 has its scripts, among the parents. */
+const SCRIPTS = 'scripts.d'
+
 export class DefinitionStore {
   readonly #directory: string
   readonly #read = new DefinitionCache()
@@ -32,6 +35,7 @@ export class DefinitionStore {
     const faults: DefinitionFault[] = []
     for (const parent of entriesOf(this.#directory)) {
       if (!parent.isDirectory()) continue // files beside the parents' directories, and links, are none of ours
+      if (parent.name === SCRIPTS) continue
       const directory = join(this.#directory, parent.name)
       try {
         for (const { name } of entriesOf(directory)) {

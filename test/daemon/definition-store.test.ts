@@ -20,6 +20,13 @@ function storeIn(scratch: Scratch): DefinitionStore {
   return new DefinitionStore(join(scratch.path, 'mdevctl.d'))
 }
 
+test('the scripts of mdevctl 1.2, which lie among the parents, are none', () => {
+  using scratch = new Scratch()
+  const store = storeIn(scratch)
+  scratch.write('mdevctl.d/scripts.d/callouts/10-mine.sh', '')
+  assert.deepEqual(store.list(), { mdevs: [], faults: [] })
+})
+
 describe('DefinitionStore.write()', () => {
   test('makes the directories, and the file that mdevctl makes (T 8.6)', () => {
     using scratch = new Scratch()
