@@ -182,7 +182,7 @@ function memoryWithout(): ClientMemory {
 /** A client that has the mdev open, and closes when it is evicted. */
 export class Client implements GroupUser {
   readonly description = 'pid 4711 (a test)'
-  readonly process = '4711'
+  readonly process = '? 4711'
   readonly session: MdevSession
   evictions = 0
 
