@@ -240,7 +240,7 @@ describe('A group with members in two hosts', () => {
       assert.ok(outcomes.includes('attached'), outcomes.join())
       await one.detach(left)
       await other.detach(right)
-      await settled(other, right)
+      await settled(one, left) // from now on the group is free, or of `one`
     }
   })
 })
