@@ -24,8 +24,10 @@ import { codeOf, LOCK, lockIn, namesIn, removeLock } from './lock-files.ts'
 const USER = 'user'
 /** Between two tries to lock what others hold for moments. */
 const RETRY_MS = 5
-/** How often it is tried where the process that has the group open has ended: its hosts notice in moments. */
-const MAX_TRIES = 200
+/** How often it is tried where a process has the group open: it may just have closed it, and its hosts notice in moments. */
+const MAX_TRIES = 20
+/** The same where the process has ended. */
+const MAX_TRIES_ENDED = 200
 /** Bytes; ours are much smaller. */
 const MAX_RECORD = 16 * 1024
 
@@ -109,8 +111,8 @@ export class GroupDirectory {
   /**
    * While locked: takes the use for a client, beside what its process has open already.
    *
-   * @returns the lock that stands for it, and who uses the group, with what no other use has; {@link AGAIN} where who has used it
-   *          has ended, and its host has not noticed
+   * @returns the lock that stands for it, and who uses the group, with what no other use has; {@link AGAIN} where it may be
+   *          free in a moment
    * @throws EBUSY another process has it open
    */
   use(
@@ -155,9 +157,10 @@ export class GroupDirectory {
   }
 }
 
-/** @throws EBUSY, unless the user has ended and this has not gone on for long */
+/** @throws EBUSY, once this has gone on for long enough */
 function refuse(user: UserRecord | undefined, number: number, tries: number): typeof AGAIN {
-  if (user !== undefined && !isRunning(user.process) && tries < MAX_TRIES) return AGAIN
+  const hasEnded = user !== undefined && !isRunning(user.process)
+  if (tries < (hasEnded ? MAX_TRIES_ENDED : MAX_TRIES)) return AGAIN
   throw inUse(number, user?.user ?? 'somebody')
 }
 
