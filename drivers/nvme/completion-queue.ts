@@ -13,6 +13,8 @@ export interface QueueHost {
   fail(what: string, error: unknown): void
   /** There is something to do. */
   work(): void
+  /** Memory of the guest had to be asked for. */
+  asked(): void
 }
 
 export interface CompletionQueueInfo {

@@ -60,6 +60,7 @@ export class Controller implements QueueHost {
   #queues: Queues | undefined
   #events = new AsyncEvents()
   #failed = false
+  #asks = false
   /** Of the disk's work for a guest that has disabled the controller. */
   #quiet: Promise<void> | undefined
   #working = false
@@ -84,8 +85,18 @@ export class Controller implements QueueHost {
     return this.#failed
   }
 
+  /** Whether the guest's memory has to be asked for. */
+  get asks(): boolean {
+    return this.#asks
+  }
+
+  asked(): void {
+    this.#asks = true
+  }
+
   /** Begins anew. @throws nothing: what is wrong with the queues shows when they are used */
   enable(enabling: Enabling): void {
+    this.#asks = false
     const { dma, log, clock, namespace, identity, maxQueues, interrupts } = this.#options
     const { pageSize } = enabling
     const work = () => this.work()

@@ -42,7 +42,7 @@ export function nvmeFunction(
   mdev: Pick<Mdev, 'pci' | 'dma' | 'log' | 'uuid'>,
   options: FunctionOptions,
   openSlice: (events: Pick<SliceOptions, 'onBatch'>) => Slice,
-): Pick<DeviceOps, 'reset'> & { readonly slice: Slice } {
+): Pick<DeviceOps, 'reset' | 'quiesce'> & { readonly slice: Slice } {
   const { serial, blockSize, queues, clock = systemClock } = options
   const pci = mdev.pci(IDENTITY)
   pci.express()
@@ -71,7 +71,12 @@ export function nvmeFunction(
     const offset = REGISTER.DOORBELLS + number * DOORBELL_SIZE
     pci.doorbell(BAR, { offset, width: DOORBELL_SIZE }, (value) => controller.ring(number, value))
   }
-  return { reset: () => void registers.reset(), slice }
+  return {
+    reset: () => registers.reset(),
+    // the disk may be waiting for the client, where that has to be asked for its memory
+    quiesce: () => (controller.asks ? undefined : controller.quiet),
+    slice,
+  }
 }
 
 /** @throws EINVAL, with the slice closed */

@@ -81,7 +81,7 @@ export const nvme = defineDriver({
       blockSize: Number(settings.block_size) as 512 | 4096,
       queues: settings.queues,
     }
-    const { reset, slice } = nvmeFunction(mdev, options, ({ onBatch }) =>
+    const { slice, ...ops } = nvmeFunction(mdev, options, ({ onBatch }) =>
       disk.open(uuid, {
         dma,
         size: settings.size === 0 ? type.size : settings.size * MIB,
@@ -92,7 +92,7 @@ export const nvme = defineDriver({
       }),
     )
     return {
-      reset,
+      ...ops,
       remove: () => void slice.close(),
       changeAttributes(next) {
         disk.keep(uuid, next.on_stop === 'keep')

@@ -83,8 +83,8 @@ export class ControllerRegisters implements Registers {
     }
   }
 
-  /** Back to the power-on state. @returns a promise where the disk still uses guest memory */
-  reset(): Promise<void> | undefined {
+  /** Back to the power-on state. */
+  reset(): void {
     this.#controller.disable()
     this.#cc = 0
     this.#ready = false
@@ -93,7 +93,6 @@ export class ControllerRegisters implements Registers {
     this.#aqa = 0
     this.#asq.fill(0)
     this.#acq.fill(0)
-    return this.#controller.quiet
   }
 
   #read(offset: number): number {

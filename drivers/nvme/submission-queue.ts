@@ -173,6 +173,7 @@ export class SubmissionQueue implements CommandQueue, Submitter {
 
   #takeLater(under: Promise<void>, count: number): void {
     this.#fetching = true
+    this.#host.asked()
     under.then(
       () => {
         if (!this.#isStopped) this.#take(count)

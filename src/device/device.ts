@@ -17,4 +17,6 @@ export interface Device {
   requestRelease(): void
   /** Back to the power-on state; what the client has assigned stays. */
   reset(why: ResetCause): void
+  /** Nothing, or a promise of the end, well or not, of what a reset has left under way in guest memory. */
+  quiesce(): void | Promise<void>
 }

@@ -57,6 +57,7 @@ export class PciDevice implements PciFunction, Device {
   readonly #request = new EdgeIrq(vfio.VFIO_PCI_REQ_IRQ_INDEX, 1, vfio.VFIO_IRQ_INFO_EVENTFD)
   #msix: MsixTable | undefined
   #onReset: (why: ResetCause) => void = () => {}
+  #onQuiesce: () => void | Promise<void> = () => {}
   /** What capabilities do besides, at a reset. */
   readonly #resetSteps: (() => void)[] = []
   #sealed = false
@@ -234,9 +235,10 @@ export class PciDevice implements PciFunction, Device {
   }
 
   /** `probe` has returned: the function is complete, and this is its power-on state. */
-  seal(onReset: (why: ResetCause) => void): void {
+  seal(onReset: (why: ResetCause) => void, onQuiesce: () => void | Promise<void> = () => {}): void {
     this.#sealed = true
     this.#onReset = onReset
+    this.#onQuiesce = onQuiesce
     this.#config.seal()
     this.regions[vfio.VFIO_PCI_CONFIG_REGION_INDEX] = new DeviceRegion(
       'config',
@@ -280,6 +282,10 @@ export class PciDevice implements PciFunction, Device {
     this.#msix?.reset()
     for (const irq of this.irqs) irq.reset()
     this.#showInterrupt(this.#intx.asserted)
+  }
+
+  quiesce(): void | Promise<void> {
+    return this.#onQuiesce()
   }
 
   #writeHeader(): void {

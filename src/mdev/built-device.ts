@@ -75,7 +75,14 @@ export class BuiltDevice {
       )
     }
     this.#ops = ops
-    this.#pci.seal((why) => faults.tell('reset', () => ops.reset(why)))
+    this.#pci.seal(
+      (why) => faults.tell('reset', () => ops.reset(why)),
+      () => {
+        let under: void | Promise<void> = undefined
+        faults.tell('quiesce', () => (under = ops.quiesce?.()))
+        return under
+      },
+    )
     if (ops.state !== undefined) {
       this.#pci.enableMigration(ops.state, (held) => {
         this.#dma.held = held

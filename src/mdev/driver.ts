@@ -55,6 +55,11 @@ export interface Mdev<T extends TypeInfo = TypeInfo, A extends Attributes = Attr
 export interface DeviceOps<A extends Attributes = Attributes> {
   /** Back to the power-on state: by the client or the guest ('device', 'flr'), or because the client went ('disconnect'). */
   reset(why: ResetCause): void
+  /**
+   * Called after the client has had it reset: a promise of the end of what still uses guest memory, if anything does. It keeps
+   * the client waiting, for 3 s at most, and must not wait for the client, as access to memory that is not shared does.
+   */
+  quiesce?(): void | Promise<void>
   /** The mdev is being removed: let go of what `probe` took. */
   remove?(): void
   /** The client has mapped memory, as `mdev.dma.maps()` shows it. What this throws is logged. */

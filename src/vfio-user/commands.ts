@@ -241,12 +241,27 @@ function regionWriteMulti(client: ServedClient, request: Message): number {
   return echo(client, request, wire.VfioUserWriteMulti.size)
 }
 
-function deviceReset(client: ServedClient, request: Message): number {
+function deviceReset(client: ServedClient, request: Message): number | Promise<Uint8Array> {
   if (request.length !== 0) throw invalid(`DEVICE_RESET: payload ${request.length}`)
   client.device.reset('device')
+  const under = client.device.quiesce()
   client.device.migration?.reset()
   client.stats.resets++
-  return 0
+  return under instanceof Promise ? endOf(under) : 0
+}
+
+/** QEMU gives up on a reply after 5 s. */
+const RESET_PATIENCE_MS = 3000
+
+/** Waits for the end of what a reset has left under way, but not for ever. @returns no payload */
+async function endOf(work: Promise<void>): Promise<Uint8Array> {
+  let timer: NodeJS.Timeout | undefined
+  const patience = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, RESET_PATIENCE_MS)
+  })
+  await Promise.race([work.catch(() => {}), patience]) // what it says is logged where it is known
+  clearTimeout(timer)
+  return new Uint8Array(0)
 }
 
 function regionOf(client: ServedClient, index: number) {

@@ -16,6 +16,8 @@ export class MemorySlice implements Slice {
   failure: ErrnoCode | undefined
   limits: Limits | undefined
   isClosed = false
+  /** How often somebody wanted to wait for the end of requests. */
+  quiescing = 0
   /** Requests beyond it, which a controller should not make. */
   outside = 0
   /** How often requests were handed over that were not handed over before. */
@@ -106,6 +108,7 @@ export class MemorySlice implements Slice {
   }
 
   async quiesce(): Promise<void> {
+    this.quiescing++
     this.submit()
     if (this.#underWay > 0) await new Promise<void>((resolve) => this.#whenQuiet.push(resolve))
   }

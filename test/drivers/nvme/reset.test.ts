@@ -66,7 +66,10 @@ test('nvme that is reset by the client starts from nothing, once the disk is don
   using stage = await Stage.start()
   using host = await NvmeHost.ready(stage)
   await busy(stage, host, 3)
-  const reset = host.client.reset()
+  let isReset = false
+  const reset = host.client.reset().then(() => (isReset = true))
+  while (stage.slice.quiescing === 0) await new Promise((resolve) => setImmediate(resolve))
+  assert.equal(isReset, false)
   stage.slice.free()
   await reset
   for (const register of [CC, CSTS, 0x24, 0x28, 0x2c, 0x30, 0x34])
