@@ -10,6 +10,7 @@ import { dmaMap } from './dma-map.ts'
 import { dmaMessage } from './dma-message.ts'
 import { dmaPin } from './dma-pin.ts'
 import { doorbell } from './doorbell.ts'
+import { fuse } from './fuse.ts'
 import { guest } from './guest.ts'
 import { heap } from './heap.ts'
 import { idle } from './idle.ts'
@@ -42,4 +43,5 @@ export const PARTS: readonly Part[] = [
   autostart,
   manage,
   sysfs,
+  fuse,
 ]

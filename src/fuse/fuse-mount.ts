@@ -6,7 +6,7 @@ import { Unwind } from '../lib/unwind.ts'
 import { closeFd } from '../os/fd.ts'
 import { FuseDevice, NOTHING_YET, openFuseDevice, UNMOUNTED } from '../os/fuse-device.ts'
 import { mountByFusermount, unmountByFusermountAtExit } from '../os/fusermount.ts'
-import { detachMount, mountFileSystem } from '../os/mount.ts'
+import { detachMount, mountFileSystem, mountsAt } from '../os/mount.ts'
 import { EPOLLIN, reactor, type Watch } from '../os/reactor.ts'
 import { detach, prepareMountPoint } from './mount-point.ts'
 import { FuseSession, MAX_REQUEST } from './session.ts'
@@ -37,6 +37,7 @@ export class FuseMount implements AsyncDisposable {
   readonly #session: FuseSession
   readonly #watch: Watch
   readonly #log: Logger
+  readonly #type: string
   readonly #atExit: () => void
   #resolveEnded!: () => void
   #mounted = true
@@ -60,7 +61,7 @@ export class FuseMount implements AsyncDisposable {
     const owner = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 }
     const { fd, byProgram } = await connect(place, name, allowOther ?? owner.uid === 0, owner)
     try {
-      return new FuseMount(tree, { place, fd, byProgram, owner, log })
+      return new FuseMount(tree, { place, type, fd, byProgram, owner, log })
     } catch (error) {
       closeFd(fd)
       await detach(place)
@@ -72,12 +73,14 @@ export class FuseMount implements AsyncDisposable {
     tree: Tree,
     {
       place,
+      type,
       fd,
       byProgram,
       owner,
       log,
     }: {
       place: string
+      type: string
       fd: number
       byProgram: boolean
       owner: { uid: number; gid: number }
@@ -86,6 +89,7 @@ export class FuseMount implements AsyncDisposable {
   ) {
     this.path = place
     this.#log = log
+    this.#type = type
     this.#device = new FuseDevice(fd, MAX_REQUEST)
     this.#session = new FuseSession(tree, this.#device, { log, owner })
     this.ended = new Promise((resolve) => {
@@ -127,7 +131,7 @@ export class FuseMount implements AsyncDisposable {
         const length = this.#device.receive()
         if (length === NOTHING_YET) return i > 0
         if (length === UNMOUNTED) {
-          this.#end()
+          this.#disconnected()
           return true
         }
         this.#session.receive(this.#device.bytes, length)
@@ -139,6 +143,15 @@ export class FuseMount implements AsyncDisposable {
       this.#watch.close()
       return true
     }
+  }
+
+  /** Unmounted by somebody else; or the connection was aborted, and what is left of the mount is of no use. */
+  #disconnected(): void {
+    this.#watch.close()
+    if (this.#mounted && mountsAt(this.path).at(-1) === this.#type) {
+      this.#log.warn(`${this.path}: the connection was aborted`)
+      void this.close()
+    } else this.#end()
   }
 
   #end(): void {

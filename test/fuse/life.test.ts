@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { symlinkSync } from 'node:fs'
 import { test } from 'node:test'
 import { ended } from '../support/child.ts'
+import { Scratch } from '../support/scratch.ts'
 import { Mounted, Place } from './mounted.ts'
 
 for (const how of ['close', 'exit', 'SIGTERM with a handler'] as const) {
@@ -93,6 +94,22 @@ test('umount by somebody else ends the server', async () => {
   const gone = once(mounted.child, 'exit')
   execFileSync('umount', [place.path])
   assert.deepEqual(await gone, [0, null])
+})
+
+test('a connection that is aborted takes the mount with it', async () => {
+  using place = new Place()
+  using control = new Scratch()
+  await using mounted = await Mounted.at(place.path)
+  execFileSync('mount', ['-t', 'fusectl', 'fusectl', control.path])
+  try {
+    const gone = once(mounted.child, 'exit')
+    await mounted.says(`echo 1 > ${control.path}/$(stat -c %d "$M")/abort`)
+    assert.deepEqual(await gone, [0, null])
+    assert.deepEqual(place.mounts, [])
+    await mounted.logged(/the connection was aborted/)
+  } finally {
+    execFileSync('umount', [control.path])
+  }
 })
 
 test('a place that is no directory is refused', async () => {
