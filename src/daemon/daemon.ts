@@ -1,6 +1,7 @@
 /** The daemon: finds hosts, keeps definitions, starts what is to run, and serves the API for all of it. One for each root. */
 import { chmodSync, chownSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { removeLeftDevices } from '../host/left-devices.ts'
 import { prepareRoot, shareRoot } from '../host/paths.ts'
 import { apiSocket } from '../http/client.ts'
 import { ApiServer } from '../http/server.ts'
@@ -19,6 +20,7 @@ import { DefinitionStore } from './definition-store.ts'
 import { DefinitionWatcher } from './definition-watcher.ts'
 import { foundHosts } from './found-hosts.ts'
 import { identity } from './host-launch.ts'
+import { HostLogs } from './host-logs.ts'
 import { Hosts } from './hosts.ts'
 import { Machine } from './machine.ts'
 import { MachineEvents } from './machine-events.ts'
@@ -55,6 +57,7 @@ export class Daemon {
   readonly #options: DaemonOptions
   readonly #lock: FileLock
   readonly #hosts: Hosts
+  readonly #hostLogs: HostLogs
   readonly #definitions: DefinitionWatcher
   readonly #autostart: Autostart
   readonly #supervisors = new Map<string, Supervisor>()
@@ -79,7 +82,13 @@ export class Daemon {
     this.#definitions = new DefinitionWatcher({ store, directory, log })
     undo.defer(() => this.#definitions.close())
     const hosts = new Hosts(root, log)
+    undo.defer(() => hosts.close())
     this.#hosts = hosts
+    // before anybody starts again what was there
+    hosts.on('down', () => removeLeftDevices(root, log))
+    removeLeftDevices(root, log)
+    this.#hostLogs = new HostLogs({ root, log })
+    undo.defer(() => this.#hostLogs.close())
     const machine = new Machine(hosts, store, new Quotas(config.quotas))
     machine.on('defined', (mdev) => this.#definitions.noteDefined(mdev))
     machine.on('undefined', (key) => this.#definitions.noteUndefined(key))
@@ -128,6 +137,7 @@ export class Daemon {
     await this.#sysfs?.close()
     if (!this.#isActivated) rmSync(apiSocket(this.#options.root), { force: true })
     this.#hosts.close()
+    this.#hostLogs.close()
     this.#definitions.close()
     this.#lock.release()
   }

@@ -133,7 +133,7 @@ export class Supervisor {
     const host = [process.execPath, PROGRAM, 'host', driver, '--name', parent, '--exact', ...set]
     const [program = '', ...args] = this.#launch(host)
     this.#now = { state: 'starting' }
-    const log = openSync(hostLog(root, parent), 'w', 0o600)
+    const log = openLog(hostLog(root, parent))
     try {
       const child = spawn(program, args, {
         // A session of its own, and no pipe to us: our end, and Ctrl-C, must not reach the devices of guests.
@@ -207,6 +207,12 @@ export class Supervisor {
     this.#child?.removeAllListeners().on('error', () => {}) // whatever becomes of it is told no more
     this.#child = undefined
   }
+}
+
+/** Begun anew, and appended to: whoever empties it does not leave a hole. */
+function openLog(path: string): number {
+  closeSync(openSync(path, 'w', 0o600))
+  return openSync(path, 'a', 0o600)
 }
 
 /** Most bytes of a last line. */

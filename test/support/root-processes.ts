@@ -13,7 +13,17 @@ export function processesOf(root: string): number[] {
 export async function killAllOf(root: string): Promise<void> {
   for (let pids = processesOf(root); pids.length > 0; pids = processesOf(root)) {
     for (const pid of pids) kill(pid)
-    await new Promise((resolve) => setTimeout(resolve, 10))
+    while (pids.some((pid) => !hasEnded(pid)))
+      await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
+/** Whether all that it had open is closed, too: its memory goes first, and with it its environment. */
+function hasEnded(pid: number): boolean {
+  try {
+    return /^State:\t[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+  } catch {
+    return true
   }
 }
 
