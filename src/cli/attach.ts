@@ -21,7 +21,7 @@ const KVM = '/dev/kvm'
 /**
  * One machine with all of these mdevs. It needs no daemon.
  *
- * @throws EINVAL no UUID · ENOENT it is not active · EBUSY a client has it · EEXIST it is named twice · as viewMachine
+ * @throws EINVAL no UUID · ENOENT it is not active · EBUSY a client has it, or another of its group · EEXIST it is named twice · as viewMachine
  */
 export async function attach(
   names: readonly string[],
@@ -32,7 +32,7 @@ export async function attach(
   if (twice !== undefined) throw new ErrnoError('EEXIST', `mdev ${twice}: is named twice`)
   const view = await viewMachine(runtimeRoot())
   const mdevs = uuids.map((uuid) => activeMdev(view, uuid))
-  warnOfOthers(view, mdevs)
+  checkGroups(view, mdevs)
   const sockets = mdevs.map(({ socket = '' }) => socket)
   if (vmm === 'libvirt') {
     const type = existsSync(KVM) ? 'kvm' : 'qemu'
@@ -79,15 +79,26 @@ function activeMdev({ mdevs, daemon, unreachable }: MachineView, uuid: string): 
   throw new ErrnoError('ENOENT', `mdev ${uuid}: neither active nor defined`)
 }
 
-/** The mdevs of a group belong to one machine: whoever leaves one out keeps others from it. */
-function warnOfOthers({ mdevs }: MachineView, chosen: readonly MdevSnapshot[]): void {
+/**
+ * The mdevs of a group belong to one machine: whoever leaves one out keeps others from it.
+ *
+ * @throws EBUSY another machine has one of them
+ */
+function checkGroups({ mdevs }: MachineView, chosen: readonly MdevSnapshot[]): void {
   const groups = new Set(chosen.map(({ group }) => group))
-  const others = mdevs.filter(
-    ({ uuid, active }) =>
-      active !== undefined &&
-      groups.has(active.group) &&
-      chosen.every((each) => each.uuid !== uuid),
+  const others = mdevs.flatMap(({ active }) =>
+    active !== undefined &&
+    groups.has(active.group) &&
+    chosen.every(({ uuid }) => uuid !== active.uuid)
+      ? [active]
+      : [],
   )
+  const taken = others.find(({ client }) => client !== undefined)
+  if (taken !== undefined)
+    throw new ErrnoError(
+      'EBUSY',
+      `group ${taken.group}: ${taken.client} has mdev ${taken.uuid} of it, and so the others, too`,
+    )
   if (others.length === 0) return
   const list = others.map(({ uuid }) => uuid).join(' ')
   process.stderr.write(

@@ -102,9 +102,12 @@ function nearestThere(path: string): string {
   return existsSync(path) || path === '/' ? path : nearestThere(dirname(path))
 }
 
+/** How long a daemon that is well takes at most to say so. */
+const DAEMON_MS = 5000
+
 async function daemon({ root: path, version }: DoctorSurroundings): Promise<Finding> {
   try {
-    const health = await new ApiClient(apiSocket(path)).health()
+    const health = await new ApiClient(apiSocket(path), { timeoutMs: DAEMON_MS }).health()
     if (health.version === version)
       return { state: 'ok', what: `${health.version} answers, pid ${health.pid}` }
     return {
@@ -164,6 +167,6 @@ function memlock(): Finding {
   return {
     state: 'warn',
     what: `${bytes(limit)}: drivers cannot pin more of a guest's memory`,
-    remedy: 'ulimit -l unlimited (or LimitMEMLOCK=infinity in the unit)',
+    remedy: 'ulimit -l unlimited # or LimitMEMLOCK=infinity in the unit',
   }
 }

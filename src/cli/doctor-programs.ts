@@ -55,7 +55,7 @@ export function mdevctl({ path, root: base }: DoctorSurroundings): Finding {
   return {
     state: 'warn',
     what: `${program} is another program, which manages the kernel's mdevs`,
-    remedy: `alias mdevctl=mdevkit (or MDEVCTL_ENV_ROOT=${shellQuote(base)} mdevctl)`,
+    remedy: `alias mdevctl=mdevkit # or: MDEVCTL_ENV_ROOT=${shellQuote(base)} mdevctl`,
   }
 }
 

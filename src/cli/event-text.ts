@@ -34,8 +34,8 @@ function detailOf(event: MachineEvent): string {
   return 'definition' in event ? `${event.definition.type}, ${event.definition.start}` : ''
 }
 
-function parentText({ driver, pid }: ParentView): string {
-  return `${driver}, pid ${pid}`
+function parentText({ driver, pid, waits }: ParentView): string {
+  return `${driver}, ${pid === undefined ? `waits: ${waits}` : `pid ${pid}`}`
 }
 
 function viewText({ active, definition, waits }: MdevView): string {

@@ -20,9 +20,12 @@ export interface MachineView {
   readonly silent: readonly string[]
 }
 
+/** How long a daemon may take to tell of what it knows. */
+const TIMEOUT_MS = 5000
+
 /** @throws EACCES one may not connect to the daemon · what the daemon refuses */
 export async function viewMachine(root: string): Promise<MachineView> {
-  const api = new ApiClient(apiSocket(root))
+  const api = new ApiClient(apiSocket(root), { timeoutMs: TIMEOUT_MS })
   try {
     const [daemon, parents, { mdevs, faults }] = await Promise.all([
       api.health(),

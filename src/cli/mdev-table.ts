@@ -5,7 +5,16 @@ import { type Cell, table } from './table.ts'
 
 /** Whether active or not; what it lacks where it is neither active nor wanted to be is shown as a dash. */
 export function mdevTable(mdevs: readonly MdevView[], paints: Paints): string {
-  const headings = ['UUID', 'PARENT', 'TYPE', 'START', 'STATE', 'GROUP', 'CLIENT', 'DETAIL']
+  const headings = [
+    'UUID',
+    'PARENT',
+    'TYPE',
+    'START',
+    'STATE',
+    'GROUP',
+    'CLIENT',
+    'SOCKET, OR WHY NOT',
+  ]
   return table(
     headings,
     mdevs.map(({ uuid, parent, active, definition, waits }) => [
@@ -32,18 +41,25 @@ function stateOf(
 
 export function parentTable(parents: readonly ParentView[], paints: Paints): string {
   return table(
-    ['PARENT', 'DRIVER', 'STATE', 'PID', 'MDEVS', 'AVAILABLE'],
+    ['PARENT', 'DRIVER', 'STATE', 'PID', 'MDEVS', 'AVAILABLE, OR WHY NOT'],
     parents.map((parent) => [
       parent.name,
       parent.driver,
-      { text: parent.state, paint: parent.state === 'registered' ? paints.good : paints.fair },
-      String(parent.pid),
+      stateOfParent(parent, paints),
+      parent.pid === undefined ? '' : String(parent.pid),
       String(parent.mdevs.length),
-      parent.types
-        .map(({ name, availableInstances }) => `${name} ${availableInstances}`)
-        .join(', '),
+      parent.waits ?? availableText(parent),
     ]),
   )
+}
+
+function stateOfParent({ state, waits }: ParentView, { good, fair, bad }: Paints): Cell {
+  if (waits !== undefined) return { text: 'waiting', paint: bad }
+  return { text: state, paint: state === 'registered' ? good : fair }
+}
+
+function availableText({ types }: ParentView): string {
+  return types.map(({ name, availableInstances }) => `${name} ${availableInstances}`).join(', ')
 }
 
 export function typeTable(parents: readonly ParentView[]): string {

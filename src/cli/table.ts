@@ -27,6 +27,5 @@ function line(row: readonly Cell[], widths: readonly number[]): string {
 /** One line, whatever it holds: no terminal is to be told what to do by a name. */
 function textOf(cell: Cell | undefined): string {
   const text = typeof cell === 'string' ? cell : (cell?.text ?? '')
-  // eslint-disable-next-line no-control-regex
-  return text === '' ? EMPTY : text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, '?')
+  return text === '' ? EMPTY : text.replaceAll(/\p{Cc}/gu, '?')
 }

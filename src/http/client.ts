@@ -3,7 +3,7 @@ import { type IncomingMessage, request } from 'node:http'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { Deadline } from '../lib/deadline.ts'
-import { type ErrnoCode, ErrnoError, errnoCode, errnoOf } from '../lib/errno.ts'
+import { describeError, type ErrnoCode, ErrnoError, errnoCode, errnoOf } from '../lib/errno.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
 import type {
   ControlPlane,
@@ -128,7 +128,7 @@ export class ApiClient implements ControlPlane {
       yield* eventsOf(response)
       throw new UnreachableError('ECONNRESET', `${this.#socketPath}: the event stream has ended`)
     } catch (error) {
-      if (deadline.signal.aborted) throw deadline.signal.reason
+      if (deadline.signal.aborted) throw late(deadline.signal)
       if (signal?.aborted !== true) throw this.#faultOf(error)
     } finally {
       deadline[Symbol.dispose]()
@@ -148,7 +148,7 @@ export class ApiClient implements ControlPlane {
       const answer = await this.#connected(text(response))
       return (answer === '' ? undefined : this.#parse(answer)) as T
     } catch (error) {
-      throw signal.aborted ? signal.reason : error
+      throw signal.aborted ? late(signal) : error
     }
   }
 
@@ -234,6 +234,12 @@ function query({ takeOver = false }: TakeOptions, parent?: string): string {
   if (parent !== undefined) parameters.set('parent', parent)
   if (takeOver) parameters.set('takeOver', 'true')
   return parameters.size === 0 ? '' : `?${parameters.toString()}`
+}
+
+function late({ reason }: AbortSignal): UnreachableError {
+  return new UnreachableError('ETIMEDOUT', describeError(reason).replace(/^ETIMEDOUT: /, ''), {
+    cause: reason,
+  })
 }
 
 /** A path whose parts are names, whatever they consist of. */

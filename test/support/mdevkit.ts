@@ -28,6 +28,14 @@ export interface Ended {
   readonly stderr: string
 }
 
+export interface RunOptions {
+  /** The run-time root. */
+  readonly root: string
+  readonly cwd?: string
+  /** Added to the environment. */
+  readonly env?: Readonly<Record<string, string>>
+}
+
 /** A run of `mdevkit`, killed at the end of the `using` scope if it has not ended. */
 export class Mdevkit implements AsyncDisposable {
   readonly pid: number
@@ -58,12 +66,11 @@ export class Mdevkit implements AsyncDisposable {
     })
   }
 
-  /** @param root the run-time root */
   static async start(
     args: readonly string[],
-    { root, cwd }: { readonly root: string; readonly cwd?: string },
+    { root, cwd, env: own = {} }: RunOptions,
   ): Promise<Mdevkit> {
-    const env = { ...process.env, MDEVKIT_ROOT: root }
+    const env = { ...process.env, MDEVKIT_ROOT: root, ...own }
     const child = spawn(process.execPath, [PROGRAM, ...args], {
       cwd,
       env,
@@ -77,6 +84,11 @@ export class Mdevkit implements AsyncDisposable {
   async report(): Promise<Report> {
     const [line] = await this.stdout.waitFor(/^.*\n/)
     return JSON.parse(line) as Report
+  }
+
+  /** As the reader of a pipe that ends. */
+  closeStdout(): void {
+    this.#child.stdout?.destroy()
   }
 
   /** Sends a signal and waits for the end. */

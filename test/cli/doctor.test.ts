@@ -1,0 +1,137 @@
+/** `mdevkit doctor` on machines that lack this and that: programs of PATH are scripts here. */
+import assert from 'node:assert/strict'
+import { chmodSync, mkdirSync, symlinkSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { describe, test } from 'node:test'
+import { Api } from '../http/support.ts'
+import { PROJECT } from '../support/mdevkit.ts'
+import { Scratch } from '../support/scratch.ts'
+import { cli } from './cli.ts'
+
+interface Found {
+  readonly name: string
+  readonly state: string
+  readonly what: string
+  readonly remedy?: string
+}
+
+const QEMU = (version: string, device = 'vfio-user-pci') => `#!/bin/sh
+if [ "$1" = --version ]; then echo 'QEMU emulator version ${version} (Debian)'
+else echo 'name "${device}", bus PCI'; fi
+`
+
+/** A PATH with these programs alone. */
+class Machine implements Disposable {
+  readonly scratch = new Scratch()
+  readonly bin = join(this.scratch.path, 'bin')
+
+  constructor(programs: Readonly<Record<string, string>> = {}) {
+    mkdirSync(this.bin)
+    for (const [name, text] of Object.entries(programs))
+      chmodSync(this.scratch.write(`bin/${name}`, text), 0o755)
+  }
+
+  async doctor(root = join(this.scratch.path, 'root')) {
+    const { code, stdout, stderr } = await cli(['doctor', '-o', 'json'], {
+      root,
+      env: { PATH: this.bin },
+    })
+    assert.equal(stderr, '')
+    const found = JSON.parse(stdout) as readonly Found[]
+    return { code, of: (name: string) => found.find((each) => each.name === name) }
+  }
+
+  [Symbol.dispose](): void {
+    this.scratch[Symbol.dispose]()
+  }
+}
+
+describe('doctor', () => {
+  test('finds QEMU and Cloud Hypervisor that will do', async () => {
+    using machine = new Machine({
+      'qemu-system-x86_64': QEMU('10.1.0'),
+      'cloud-hypervisor': '#!/bin/sh\necho cloud-hypervisor v48.0.0\n',
+    })
+    const { code, of } = await machine.doctor()
+    const { bin } = machine
+    assert.deepEqual(of('qemu'), {
+      name: 'qemu',
+      state: 'ok',
+      what: `${bin}/qemu-system-x86_64 10.1.0`,
+    })
+    assert.equal(of('cloud-hypervisor')?.what, `${bin}/cloud-hypervisor, cloud-hypervisor v48.0.0`)
+    assert.deepEqual([of('node')?.state, of('ffi')?.state, of('root')?.state], ['ok', 'ok', 'ok'])
+    assert.equal(code, 0)
+  })
+
+  for (const [title, program, says] of [
+    ['is too old', QEMU('9.2.4'), / 9\.2\.4; 10\.1 or later with vfio-user-pci is wanted$/],
+    ['lacks the device', QEMU('11.0.0', 'vfio-pci'), / 11\.0\.0 was built without vfio-user-pci$/],
+    ['is no QEMU', '#!/bin/sh\necho hello\n', / of no version; 10\.1 or later/],
+    ['does not run', '#!/nonexistent\n', /ENOENT/],
+    ['fails', '#!/bin/sh\nexit 3\n', /Command failed/],
+  ] as const) {
+    test(`warns of a QEMU that ${title}, with a remedy`, async () => {
+      using machine = new Machine({ 'qemu-system-x86_64': program })
+      const { code, of } = await machine.doctor()
+      assert.equal(of('qemu')?.state, 'warn')
+      assert.match(of('qemu')?.what ?? '', says)
+      assert.match(of('qemu')?.remedy ?? '', /^apt-get install .*qemu-system-x86$/)
+      assert.equal(code, 0)
+    })
+  }
+
+  test('tells mdevkit by the name of mdevctl from mdevctl itself', async () => {
+    using machine = new Machine()
+    assert.match((await machine.doctor()).of('mdevctl')?.what ?? '', /^not there/)
+    symlinkSync(join(PROJECT, 'bin/mdevkit.js'), join(machine.bin, 'mdevctl'))
+    assert.match((await machine.doctor()).of('mdevctl')?.what ?? '', /mdevctl is mdevkit$/)
+    using other = new Machine({ mdevctl: '#!/bin/sh\n' })
+    const found = (await other.doctor()).of('mdevctl')
+    assert.equal(found?.state, 'warn')
+    assert.match(found?.what ?? '', /is another program/)
+    assert.match(found?.remedy ?? '', /^alias mdevctl=mdevkit # or: MDEVCTL_ENV_ROOT=\S+ mdevctl$/)
+  })
+
+  test('ends with 1 where the root cannot be used, and says why', async () => {
+    using machine = new Machine()
+    const file = machine.scratch.write('file', '')
+    const open = join(machine.scratch.path, 'open')
+    mkdirSync(open)
+    chmodSync(open, 0o777)
+    for (const [root, says] of [
+      [file, /file is no directory$/],
+      [join(file, 'below'), /file is no directory$/],
+      [open, /open may be written to by others$/],
+      [join(machine.scratch.path, 'd'.repeat(90)), /is so deep that sockets in it/],
+    ] as const) {
+      const { code, of } = await machine.doctor(root)
+      assert.match(of('root')?.what ?? '', says)
+      assert.equal(of('root')?.state, 'missing')
+      assert.notEqual(of('root')?.remedy, undefined)
+      assert.equal(code, 1)
+    }
+  })
+
+  test('finds the daemon, and one of another version', async () => {
+    await using api = await Api.start() // which says that it is 1.2.3
+    using machine = new Machine()
+    const root = dirname(api.socketPath)
+    const found = (await machine.doctor(root)).of('daemon')
+    assert.equal(found?.state, 'warn')
+    assert.match(found?.what ?? '', /^1\.2\.3 answers, pid \d+, and this is mdevkit \d/)
+    assert.match(
+      (await machine.doctor()).of('daemon')?.what ?? '',
+      /no daemon answers; start it with: mdevkit daemon$/,
+    )
+  })
+
+  test('prints a table, and remedies below it', async () => {
+    using machine = new Machine()
+    const root = join(machine.scratch.path, 'root')
+    const { stdout } = await cli(['doctor'], { root, env: { PATH: machine.bin } })
+    assert.match(stdout, /^CHECK +STATE +FOUND\nnode +ok +Node \d/)
+    assert.match(stdout, /\n\nRemedies:\n(.*\n)* {2}qemu +apt-get install /)
+    assert.ok(!stdout.includes('\u001b'))
+  })
+})
