@@ -147,7 +147,7 @@ export interface Driver<
   /**
    * Some process is about to open a group with mdevs of this parent in it, of which nobody has any open: commit here what they
    * share. Called once, whichever member is the first, and for a group of one mdev too. Throwing refuses the client; then
-   * `groupClose` is not called. All drivers in a group together have 2 s.
+   * `groupClose` is not called. It may take 1.5 s; what comes later is closed.
    */
   groupOpen?(group: MdevGroup<T, A>, shared: P): void | Promise<void>
   /**
