@@ -13,6 +13,8 @@ export interface DefineOptions {
   readonly type?: string
   readonly auto?: boolean
   readonly jsonfile?: string
+  /** Though a callout script refuses. */
+  readonly force?: boolean
 }
 
 interface Wanted {
@@ -22,16 +24,18 @@ interface Wanted {
 
 /** @returns the UUID, where none was given */
 export async function define(context: MdevctlContext, options: DefineOptions): Promise<string> {
-  const { jsonfile, uuid = freshUuid() } = options
+  const { jsonfile, uuid = freshUuid(), force = false } = options
   const { key, definition } =
     jsonfile === undefined
       ? await wanted(context, uuid, options)
       : await wantedByFile(context, uuid, jsonfile, options)
-  try {
-    await context.plane.define(key, definition)
-  } catch (error) {
-    throw error instanceof ErrnoError && error.code === 'EEXIST' ? alreadyDefined(key) : error
-  }
+  await context.callouts.around('define', { ...key, definition }, force, async () => {
+    try {
+      await context.plane.define(key, definition)
+    } catch (error) {
+      throw error instanceof ErrnoError && error.code === 'EEXIST' ? alreadyDefined(key) : error
+    }
+  })
   return options.uuid === undefined ? `${uuid}\n` : ''
 }
 

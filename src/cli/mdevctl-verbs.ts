@@ -2,6 +2,7 @@
 import { type Command, Option } from 'commander'
 import type { ControlPlane } from '../http/model.ts'
 import { ErrnoError } from '../lib/errno.ts'
+import { calloutDirectories, Callouts } from './callouts.ts'
 import { define, type DefineOptions } from './define.ts'
 import { list, type ListOptions } from './list.ts'
 import { MdevctlCommand } from './mdevctl-command.ts'
@@ -25,6 +26,8 @@ export interface MdevctlSurroundings {
   out(text: string): void
   /** Standard error. */
   err(text: string): void
+  /** Where callout scripts are, if not where mdevctl has them. */
+  readonly calloutDirectories?: readonly string[]
 }
 
 const PARENT = '-p, --parent <PARENT>'
@@ -156,7 +159,11 @@ async function answer(
   run: (context: MdevctlContext) => Promise<string>,
 ): Promise<string> {
   try {
-    return await run({ plane, warn: createWarn((text) => streams.err(text)) })
+    const err = (text: string): void => streams.err(text)
+    const warn = createWarn(err)
+    const directories = streams.calloutDirectories ?? calloutDirectories()
+    const callouts = new Callouts({ directories, warn, err })
+    return await run({ plane, warn, callouts })
   } catch (error) {
     if (!(error instanceof ErrnoError)) throw error
     throw new Refusal(`${error.code}: ${error.message}`, { origin: error })

@@ -1,5 +1,5 @@
 /** `mdevkit modify`: changes a definition, as `mdevctl modify` does. */
-import type { Definition } from '../http/model.ts'
+import type { Definition, DefinitionKey } from '../http/model.ts'
 import { withAttribute, withoutAttribute } from './mdevctl-attributes.ts'
 import type { MdevctlContext } from './mdevctl-context.ts'
 import { oneDefined } from './mdevctl-defined.ts'
@@ -32,15 +32,22 @@ export async function modify(context: MdevctlContext, options: ModifyOptions): P
     if (parent === undefined)
       throw new Refusal('Parent device required to modify device via json file')
     const definition = definitionOf(readJsonFile(jsonfile, 'file'))
-    await context.plane.define({ parent, uuid }, definition, { replace: true, takeOver: force })
-    return ''
+    return redefine(context, { parent, uuid }, definition, force)
   }
   const selection = { uuid, parent }
   const mdev = oneDefined(await context.plane.list(), selection, context.warn)
   const key = { parent: mdev.parent, uuid }
-  await context.plane.define(key, changed(mdev.definition, options), {
-    replace: true,
-    takeOver: force,
+  return redefine(context, key, changed(mdev.definition, options), force)
+}
+
+async function redefine(
+  { plane, callouts }: MdevctlContext,
+  key: DefinitionKey,
+  definition: Definition,
+  force: boolean,
+): Promise<string> {
+  await callouts.around('modify', { ...key, definition }, force, async () => {
+    await plane.define(key, definition, { replace: true, takeOver: force })
   })
   return ''
 }

@@ -6,14 +6,16 @@ import { startMdev } from './mdevctl-start.ts'
 
 /** What fails is warned of; the others are started all the same. */
 export async function startParentMdevs(
-  { plane, warn }: MdevctlContext,
+  { plane, warn, callouts }: MdevctlContext,
   parent: string,
 ): Promise<string> {
   for (const { uuid, definition } of definedMdevs(await plane.list(), { parent }, warn)) {
     if (definition.start !== 'auto') continue
     const { type, attributes } = definition
     try {
-      await startMdev(plane, { uuid, parent, type, attributes })
+      await callouts.around('start', { uuid, parent, definition }, false, () =>
+        startMdev(plane, { uuid, parent, type, attributes }),
+      )
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
       warn(error.message)

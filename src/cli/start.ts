@@ -12,21 +12,26 @@ export interface StartOptions {
   readonly parent?: string
   readonly type?: string
   readonly jsonfile?: string
+  /** Though a callout script refuses. */
+  readonly force?: boolean
 }
 
 /** @returns the UUID, where none was given */
 export async function start(context: MdevctlContext, options: StartOptions): Promise<string> {
-  const { jsonfile, uuid } = options
+  const { jsonfile, uuid, force = false } = options
   const wanted =
     jsonfile === undefined ? await wantedOf(context, options) : wantedByFile(jsonfile, options)
   const mdev = { uuid: uuid ?? freshUuid(), ...wanted }
-  await startMdev(context.plane, mdev)
+  const { parent, type, attributes } = mdev
+  const device = { uuid: mdev.uuid, parent, definition: { type, start: wanted.start, attributes } }
+  await context.callouts.around('start', device, force, () => startMdev(context.plane, mdev))
   return uuid === undefined ? `${mdev.uuid}\n` : ''
 }
 
 interface Wanted {
   readonly parent: string
   readonly type: string
+  readonly start: 'auto' | 'manual'
   readonly attributes: AttributeTexts
 }
 
@@ -46,15 +51,15 @@ async function wantedOf(
           `Device ${uuid} already exists on parent ${only.parent} with type ${definition.type}`,
           { code: 'EEXIST' },
         )
-      const { attributes } = definition
-      return { parent: only.parent, type: definition.type, attributes }
+      const { type: defined, start: mode, attributes } = definition
+      return { parent: only.parent, type: defined, start: mode, attributes }
     }
   }
   if (type !== undefined && parent === undefined)
     throw new Refusal("can't provide type without parent")
   if (type === undefined || parent === undefined)
     throw new Refusal('Device is insufficiently specified')
-  return { parent, type, attributes: [] }
+  return { parent, type, start: 'manual', attributes: [] }
 }
 
 function wantedByFile(file: string, { parent }: StartOptions): Wanted {
@@ -62,6 +67,6 @@ function wantedByFile(file: string, { parent }: StartOptions): Wanted {
   mustBeJson(json)
   if (parent === undefined)
     throw new Refusal('Parent device required to start device via json file')
-  const { type, attributes } = definitionOf(json)
-  return { parent, type, attributes }
+  const { type, start: mode, attributes } = definitionOf(json)
+  return { parent, type, start: mode, attributes }
 }

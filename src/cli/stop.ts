@@ -10,17 +10,21 @@ export interface StopOptions {
 }
 
 export async function stop(
-  { plane }: MdevctlContext,
+  { plane, callouts }: MdevctlContext,
   { uuid, force = false }: StopOptions,
 ): Promise<string> {
   const { mdevs } = await plane.list()
-  if (!mdevs.some((mdev) => mdev.uuid === uuid && mdev.active !== undefined))
+  const active = mdevs.find((mdev) => mdev.uuid === uuid && mdev.active !== undefined)?.active
+  if (active === undefined)
     throw new Refusal(`Device ${uuid} is not an active mdev`, { code: 'ENOENT' })
-  try {
-    await plane.stop(uuid, { wait: true, takeOver: force })
-  } catch (error) {
-    const cause = describeError(error)
-    throw new Refusal(`Error removing device ${uuid}`, { cause, origin: error })
-  }
+  const definition = { type: active.type, start: 'manual', attributes: [] } as const
+  await callouts.around('stop', { uuid, parent: active.parent, definition }, force, async () => {
+    try {
+      await plane.stop(uuid, { wait: true, takeOver: force })
+    } catch (error) {
+      const cause = describeError(error)
+      throw new Refusal(`Error removing device ${uuid}`, { cause, origin: error })
+    }
+  })
   return ''
 }

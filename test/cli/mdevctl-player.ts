@@ -16,11 +16,16 @@ export interface Played {
 }
 
 /** One command, such as `['list', '-d']`, in this process. */
-export async function mdevctl(args: readonly string[], plane: ControlPlane): Promise<Played> {
+export async function mdevctl(
+  args: readonly string[],
+  plane: ControlPlane,
+  calloutDirectories: readonly string[] = [],
+): Promise<Played> {
   const said = { stdout: '', stderr: '' }
   const program = new Command('mdevkit').exitOverride().enablePositionalOptions()
   addMdevctlVerbs(program, {
     plane,
+    calloutDirectories,
     out: (text) => void (said.stdout += text),
     err: (text) => void (said.stderr += text),
   })
