@@ -63,6 +63,7 @@ export class Daemon {
   readonly #supervisors = new Map<string, Supervisor>()
   readonly #plane: DaemonPlane
   readonly #events: MachineEvents
+  readonly #machine: Machine
   readonly #definitionsPath: string
   #api: ApiServer | undefined
   #sysfs: SysfsMount | undefined
@@ -90,6 +91,7 @@ export class Daemon {
     this.#hostLogs = new HostLogs({ root, log })
     undo.defer(() => this.#hostLogs.close())
     const machine = new Machine(hosts, store, new Quotas(config.quotas))
+    this.#machine = machine
     machine.on('defined', (mdev) => this.#definitions.noteDefined(mdev))
     machine.on('undefined', (key) => this.#definitions.noteUndefined(key))
     this.#events = new MachineEvents({ hosts, definitions: this.#definitions, log })
@@ -157,7 +159,8 @@ export class Daemon {
     const { root, log, sysfs = false } = this.#options
     if (!sysfs) return
     const definitions = this.#definitionsPath
-    this.#sysfs = await SysfsMount.start({ root, hosts: this.#hosts, definitions, log })
+    const [hosts, machine] = [this.#hosts, this.#machine]
+    this.#sysfs = await SysfsMount.start({ root, hosts, machine, definitions, log })
   }
 
   async #serve(): Promise<void> {

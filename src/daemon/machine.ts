@@ -100,6 +100,16 @@ export class Machine extends EventEmitter<MachineEvents> implements ControlPlane
     const active = this.#activeOn(uuid)
     if (active !== undefined)
       throw new ErrnoError('EEXIST', `mdev ${uuid}: active on parent ${active.parent.name}`)
+    return this.create({ parent, uuid }, type, attributes, owner)
+  }
+
+  /** Makes an mdev, whatever is defined. @throws as Parent.create · ENOENT no such parent · EDQUOT */
+  async create(
+    { parent, uuid }: DefinitionKey,
+    type: string,
+    attributes: AttributeTexts,
+    owner?: Owner,
+  ): Promise<MdevSnapshot> {
     const host = this.#host(parent)
     const mdevs = this.#hosts.all.flatMap((each) => each.parent.mdevs)
     return this.#quotas.within({ uuid, parent, owner }, mdevs, async () =>

@@ -2,16 +2,21 @@
 import type { ControlClient } from '../host/control-client.ts'
 import type { ControlEvent } from '../host/control-protocol.ts'
 import { ErrnoError } from '../lib/errno.ts'
+import type { TreeCall } from '../lib/tree.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
 import type { MdevSnapshot, ParentNow, ParentSnapshot } from '../mdev/state.ts'
 import type { MdevKey, SysfsEvent, SysfsSource } from '../sysfs/source.ts'
+import { userName } from '../os/user-name.ts'
 import type { Hosts } from './hosts.ts'
+import type { Machine } from './machine.ts'
 
 export class SysfsHosts implements SysfsSource {
   readonly #hosts: Hosts
+  readonly #machine: Machine
 
-  constructor(hosts: Hosts) {
+  constructor(hosts: Hosts, machine: Machine) {
     this.#hosts = hosts
+    this.#machine = machine
   }
 
   parents(): readonly ParentSnapshot[] {
@@ -33,8 +38,10 @@ export class SysfsHosts implements SysfsSource {
     return () => hosts.off('up', up).off('down', down).off('event', told)
   }
 
-  async create({ parent, uuid }: MdevKey, type: string): Promise<void> {
-    await this.#host(parent).create(type, uuid)
+  async create(key: MdevKey, type: string, { uid }: TreeCall): Promise<void> {
+    this.#host(key.parent)
+    const user = userName(uid)
+    await this.#machine.create(key, type, [], { user, tool: user })
   }
 
   async remove({ parent, uuid }: MdevKey): Promise<void> {

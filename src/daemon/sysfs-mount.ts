@@ -6,11 +6,13 @@ import { describeError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import { SysfsTree } from '../sysfs/sysfs-tree.ts'
 import type { Hosts } from './hosts.ts'
+import type { Machine } from './machine.ts'
 import { SysfsHosts } from './sysfs-hosts.ts'
 
 export interface SysfsMountOptions {
   readonly root: string
   readonly hosts: Hosts
+  readonly machine: Machine
   /** Where definitions are. */
   readonly definitions: string
   readonly log: Logger
@@ -34,10 +36,11 @@ export class SysfsMount {
   static async start({
     root,
     hosts,
+    machine,
     definitions,
     log,
   }: SysfsMountOptions): Promise<SysfsMount | undefined> {
-    const tree = new SysfsTree(new SysfsHosts(hosts), log)
+    const tree = new SysfsTree(new SysfsHosts(hosts, machine), log)
     try {
       const mount = await FuseMount.mount(tree, { path: sysfsPath(root), log: log.child('sysfs') })
       prepareForMdevctl(root, definitions, log)

@@ -11,7 +11,10 @@ import { Walker } from './walker.ts'
 
 export class Bench implements Disposable {
   readonly daemon = new Daemon()
-  readonly tree = new SysfsTree(new SysfsHosts(this.daemon.hosts), silentLogger)
+  readonly tree = new SysfsTree(
+    new SysfsHosts(this.daemon.hosts, this.daemon.machine),
+    silentLogger,
+  )
   readonly walker = new Walker(this.tree)
   readonly changes: TreeChange[] = []
 

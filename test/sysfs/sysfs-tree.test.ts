@@ -100,7 +100,10 @@ describe('SysfsTree', () => {
     const found = await bench.host('mtty', MTTY)
     await found.host.create('mtty-1', u(1))
     await told(bench, 'bind')
-    using late = new SysfsTree(new SysfsHosts(bench.daemon.hosts), silentLogger)
+    using late = new SysfsTree(
+      new SysfsHosts(bench.daemon.hosts, bench.daemon.machine),
+      silentLogger,
+    )
     const before = new Walker(late)
     assert.deepEqual(before.ls(DEVICES), [u(1)])
     assert.equal(await before.read(`${DEVICES}/${u(1)}/uevent`), 'DRIVER=mtty\n')

@@ -1,9 +1,15 @@
 /** What is written to the tree: every form of the kernel's transcript (sections in the titles), with its errno. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
+import { Machine } from '../../src/daemon/machine.ts'
+import { Quotas } from '../../src/daemon/quotas.ts'
+import { SysfsHosts } from '../../src/daemon/sysfs-hosts.ts'
+import { silentLogger } from '../../src/lib/log.ts'
+import { SysfsTree } from '../../src/sysfs/sysfs-tree.ts'
 import { deferred } from '../mdev/support.ts'
 import { Bench, CLASS, createOf, DEVICES, u } from './bench.ts'
 import { MDPY, mprobe, MTTY } from './parents.ts'
+import { Walker } from './walker.ts'
 
 const UUID = '83b8f4f2-509f-382f-3c1e-e6bfe0fa1099'
 
@@ -83,6 +89,22 @@ describe('create', () => {
       await walker.read(`${CLASS}/p/mdev_supported_types/mprobe-one/available_instances`),
       '2\n',
     )
+  })
+
+  test('notes who made it, and heeds quotas', async () => {
+    using bench = await Bench.start({ mtty: MTTY })
+    const { daemon, walker } = bench
+    await walker.write(createOf('mtty', 'mtty-1'), u(1))
+    assert.deepEqual(daemon.hosts.find('mtty')?.parent.mdevs[0]?.owner, {
+      user: 'root',
+      tool: 'root',
+    })
+    const quotas = new Quotas({ parents: new Map([['mtty', 1]]), owners: new Map() })
+    const machine = new Machine(daemon.hosts, daemon.definitions, quotas)
+    using tree = new SysfsTree(new SysfsHosts(daemon.hosts, machine), silentLogger)
+    const limited = new Walker(tree)
+    assert.equal(await limited.write(createOf('mtty', 'mtty-1'), u(2)), 'EDQUOT')
+    assert.equal(await limited.write(createOf('mtty', 'mtty-1'), u(1)), 'EEXIST')
   })
 
   test('goes on when its writer is interrupted', async () => {
