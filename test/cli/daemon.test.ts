@@ -5,7 +5,6 @@ import { once } from 'node:events'
 import { existsSync, mkdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { ControlClient } from '../../src/host/control-client.ts'
 import { hostSocket } from '../../src/host/paths.ts'
 import { ApiClient, apiSocket } from '../../src/http/client.ts'
 import type { MachineEvent } from '../../src/http/events.ts'
@@ -14,6 +13,7 @@ import { listenUnix } from '../../src/os/unix-socket.ts'
 import { Client } from '../../src/vfio-user/client.ts'
 import { DatagramReceiver } from '../support/datagrams.ts'
 import { Mdevkit, PROJECT } from '../support/mdevkit.ts'
+import { killAllOf } from '../support/root-processes.ts'
 import { Scratch } from '../support/scratch.ts'
 import { refusalLine } from './refusal-line.ts'
 
@@ -61,13 +61,7 @@ class Machine implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const daemon of this.#daemons) await daemon.stop('SIGKILL')
-    const path = hostSocket(this.root, 'serial')
-    if (existsSync(path)) {
-      const host = await ControlClient.connect(path)
-      const closed = once(host, 'close')
-      await host.unregister({ force: true }).catch(() => {}) // the end may overtake the answer
-      await closed
-    }
+    await killAllOf(this.root) // a host too that is only just starting
     this.scratch[Symbol.dispose]()
   }
 }
