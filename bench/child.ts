@@ -1,4 +1,4 @@
-/** A child process that is pinned to a processor and talks in lines of JSON. */
+/** A child process that is pinned to processors and talks in lines of JSON. */
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
@@ -16,12 +16,16 @@ export class Child implements AsyncDisposable {
   readonly #ended: Promise<string>
 
   /**
-   * @param name      for messages
-   * @param processor where all its threads run
+   * @param name       for messages
+   * @param processors where all its threads run
    * @throws ENOENT no taskset
    */
-  static async start(name: string, processor: number, command: readonly string[]): Promise<Child> {
-    const [program, ...args] = pinned(processor, command)
+  static async start(
+    name: string,
+    processors: number | readonly number[],
+    command: readonly string[],
+  ): Promise<Child> {
+    const [program, ...args] = pinned(processors, command)
     const child = spawn(program!, args, { stdio: ['pipe', 'pipe', 'inherit'] })
     try {
       await once(child, 'spawn')

@@ -17,6 +17,8 @@ export interface FigureColumn {
   readonly compared?: boolean
   /** The contestant that its ratio is taken to; the table's unless given. */
   readonly reference?: string
+  /** Whether more of it is better, so that a target is the least that its ratio should be. */
+  readonly moreIsBetter?: boolean
 }
 
 /** How the samples of some cases become a table. */
@@ -40,7 +42,7 @@ export interface Row {
   readonly figures: Figures
   /** Each figure by that of the reference, round by round; the reference itself has none. */
   readonly ratios: Readonly<Record<string, Spread>>
-  /** What ratios should be at most, where that has been promised. */
+  /** What ratios should be at most, or at least, where that has been promised. */
   readonly targets: Figures
 }
 
@@ -137,9 +139,9 @@ export function comparisonTable(
         ...(index === 0 ? names : names.map(() => '')),
         row.contestant,
         ...figures.map(({ name, digits = 1 }) => (row.figures[name] ?? NaN).toFixed(digits)),
-        ...compared.flatMap(({ name }) => {
+        ...compared.flatMap(({ name, moreIsBetter = false }) => {
           const hasTargets = rows.some(({ targets }) => targets[name] !== undefined)
-          const cells = ratioCells(row.ratios[name], row.targets[name])
+          const cells = ratioCells(row.ratios[name], row.targets[name], moreIsBetter)
           return hasTargets ? cells : cells.slice(0, 2)
         }),
       ])
@@ -148,11 +150,20 @@ export function comparisonTable(
   return formatTable(columns, lines)
 }
 
-function ratioCells(ratio: Spread | undefined, target: number | undefined): string[] {
+function ratioCells(
+  ratio: Spread | undefined,
+  target: number | undefined,
+  moreIsBetter: boolean,
+): string[] {
   if (ratio === undefined) return ['', '', '']
   return [
     ratio.median.toFixed(2),
     `${ratio.low.toFixed(2)} - ${ratio.high.toFixed(2)}`,
-    target === undefined ? '' : `<= ${target}: ${ratio.median <= target ? 'met' : 'missed'}`,
+    target === undefined ? '' : verdict(ratio.median, target, moreIsBetter),
   ]
+}
+
+function verdict(ratio: number, target: number, moreIsBetter: boolean): string {
+  const isMet = moreIsBetter ? ratio >= target : ratio <= target
+  return `${moreIsBetter ? '>=' : '<='} ${target}: ${isMet ? 'met' : 'missed'}`
 }

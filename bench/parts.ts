@@ -15,6 +15,7 @@ import { guest } from './guest.ts'
 import { heap } from './heap.ts'
 import { idle } from './idle.ts'
 import { manage } from './manage.ts'
+import { nvmeGuest } from './nvme-guest.ts'
 import type { Part } from './part.ts'
 import { posted } from './posted.ts'
 import { roundTrips } from './round-trips.ts'
@@ -43,5 +44,6 @@ export const PARTS: readonly Part[] = [
   autostart,
   manage,
   sysfs,
+  nvmeGuest,
   fuse,
 ]

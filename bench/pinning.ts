@@ -54,9 +54,12 @@ export function processorsOf(placement: Placement, allowed: readonly number[]): 
   return { client, server }
 }
 
-/** The command line that runs `command` on `processor`, all threads it will ever have included. */
-export function pinned(processor: number, command: readonly string[]): readonly string[] {
-  return ['taskset', '-c', String(processor), ...command]
+/** The command line that runs `command` on these processors, all threads it will ever have included. */
+export function pinned(
+  processors: number | readonly number[],
+  command: readonly string[],
+): readonly string[] {
+  return ['taskset', '-c', [processors].flat().join(), ...command]
 }
 
 /** Which processors a table is about, in one line. */

@@ -8,7 +8,7 @@ export type Figures = Readonly<Record<string, number>>
 /** One of those that are measured in turn. */
 export interface Contestant {
   readonly name: string
-  /** What the ratio of a figure to the reference's should be at most, where that has been promised. */
+  /** What the ratio of a figure to the reference's should be at most, or at least, where that has been promised. */
   readonly targets?: Figures | undefined
   /** Once, before the first round: compilers and adaptive servers find their form. */
   rehearse?(): Promise<void>

@@ -100,6 +100,21 @@ test('comparisonTable() puts the reference first and says whether a target is me
   ])
 })
 
+test('comparisonTable() takes a target as the least where more is better', () => {
+  const figures = [{ name: 'iops', title: 'IOPS', compared: true, moreIsBetter: true }]
+  const table = { ...TABLE, figures }
+  const verdictAt = (iops: number) =>
+    comparisonTable(
+      summarise(
+        [sample('echo', 0, { iops: 100 }), sample('host', 0, { iops }, { iops: 1.5 })],
+        table,
+      ),
+      table,
+    )
+  assert.match(verdictAt(149), />= 1\.5: missed$/)
+  assert.match(verdictAt(150), />= 1\.5: met$/)
+})
+
 test('comparisonTable() has no column for targets where there are none', () => {
   const rows = summarise(
     [sample('host', 0, { p50: 30, cpu: 15 }), sample('echo', 0, { p50: 40, cpu: 20 })],
