@@ -14,6 +14,9 @@ import { createProgram, type ProgramSurroundings } from './program.ts'
 const calledAs = basename(process.argv[1] ?? '')
 const asMdevctl = calledAs === 'mdevctl' || calledAs === 'lsmdev'
 
+/** Commands that load a driver. */
+const RUNS_DRIVERS: ReadonlySet<string> = new Set(['run', 'host'])
+
 const surroundings: ProgramSurroundings = {
   get plane() {
     const { MDEVKIT_OWNER: owner } = process.env
@@ -110,4 +113,6 @@ try {
   await program.parseAsync(calledAs === 'lsmdev' ? ['list', ...args] : args, { from: 'user' })
 } catch (error) {
   fail(error)
+  // what these have loaded is another's, who may keep the process alive
+  if (RUNS_DRIVERS.has(commandName())) process.exit()
 }

@@ -56,8 +56,6 @@ export class Supervisor {
   #timer: NodeJS.Timeout | undefined
   #warnings: readonly string[] = []
   #upSince = 0
-  /** A host that is there and that nobody can manage yet, and since when we know of it. */
-  #orphan: { readonly pid: number; readonly since: number } | undefined
 
   constructor(options: SupervisorOptions) {
     this.#options = options
@@ -111,7 +109,6 @@ export class Supervisor {
 
   readonly #onDown = (parent: string): void => {
     if (parent !== this.#options.parent || this.#now.state !== 'up') return
-    this.#orphan = undefined
     if (performance.now() - this.#upSince >= STABLE_MS) this.#backOff.succeeded()
     this.#failed('its host has gone')
   }
@@ -173,17 +170,9 @@ export class Supervisor {
     return isLocked(lock) ? lockHolder(lock) : undefined
   }
 
-  /** It gets as long as one of ours; whether it has ended is seen the next time. */
+  /** Whether it has ended is seen the next time. It is never ended by us: it may have guests. */
   #waitFor(pid: number): void {
-    const { startMs = START_MS } = this.#options
-    const now = performance.now()
-    if (this.#orphan?.pid !== pid) this.#orphan = { pid, since: now }
-    if (now - this.#orphan.since >= startMs) {
-      process.kill(pid, 'SIGKILL')
-      this.#failed(`the host with pid ${pid} has not come up in ${startMs / 1000} s`)
-    } else {
-      this.#failed(`the host with pid ${pid} is there, and cannot be managed yet`)
-    }
+    this.#failed(`the host with pid ${pid} has that name, and cannot be managed`)
   }
 
   #failed(why: string): void {

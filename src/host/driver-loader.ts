@@ -3,12 +3,16 @@ import { existsSync, readdirSync, statSync } from 'node:fs'
 import { register } from 'node:module'
 import { extname, isAbsolute, resolve, sep } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import { type Clock, systemClock } from '../lib/clock.ts'
 import { describeError, ErrnoError } from '../lib/errno.ts'
+import { inTime } from '../lib/within.ts'
 import { checkDriver } from '../mdev/check-driver.ts'
 import type { Driver } from '../mdev/driver.ts'
 import { packageSpecifier } from './package-specifier.ts'
 
 const SHIPPED = fileURLToPath(new URL('../../drivers', import.meta.url))
+/** How long a module may take to load. */
+const LOAD_MS = 20_000
 const EXTENSIONS = ['.ts', '.mts', '.js', '.mjs']
 
 /** Names of the drivers that come with mdevkit. */
@@ -25,9 +29,13 @@ export function shippedDrivers(): string[] {
  *
  * @param specifier a shipped driver's name, the path of a module that exports one driver (`.ts` or `.js`), or the name of a
  *                  package that does, as a module in the working directory would import it
- * @throws ENOENT none of them is there · EINVAL the module cannot be loaded, or exports no driver, or several
+ * @throws ENOENT none of them is there · EINVAL the module cannot be loaded, or exports no driver, or several · ETIMEDOUT it
+ *         waits for something for ever
  */
-export async function loadDriver(specifier: string): Promise<Driver> {
+export async function loadDriver(
+  specifier: string,
+  clock: Pick<Clock, 'after'> = systemClock,
+): Promise<Driver> {
   const shipped = !isPath(specifier) && shippedDrivers().includes(specifier)
   const file = isPath(specifier) ? modulePath(specifier) : shippedPath(specifier)
   const isPackage = !isPath(specifier) && !shipped
@@ -36,8 +44,10 @@ export async function loadDriver(specifier: string): Promise<Driver> {
   let module: Record<string, unknown>
   try {
     const target = isPackage ? packageSpecifier(specifier, process.cwd()) : pathToFileURL(file).href
-    module = (await import(target)) as Record<string, unknown>
+    const loading = import(target) as Promise<Record<string, unknown>>
+    module = await inTime(loading, `driver ${specifier}: its module`, LOAD_MS, clock)
   } catch (error) {
+    if (error instanceof ErrnoError && error.code === 'ETIMEDOUT') throw error
     if (isPackage && isNotFound(error, specifier)) throw notFound(specifier)
     throw new ErrnoError(
       'EINVAL',

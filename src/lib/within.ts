@@ -10,7 +10,7 @@ import { ErrnoError } from './errno.ts'
  * @throws what `work` throws · the reason of `outer`
  */
 export async function within<T>(
-  clock: Clock,
+  clock: Pick<Clock, 'after'>,
   ms: number,
   late: () => Error,
   work: (signal: AbortSignal) => Promise<T>,
@@ -54,7 +54,7 @@ export async function inTime<T>(
   promise: PromiseLike<T>,
   what: string,
   ms: number,
-  clock: Clock,
+  clock: Pick<Clock, 'after'>,
 ): Promise<T> {
   const late = () => new ErrnoError('ETIMEDOUT', `${what}: not done after ${ms / 1000} s`)
   return within(clock, ms, late, async () => promise)

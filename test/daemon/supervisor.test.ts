@@ -11,6 +11,7 @@ import { hostLock, shareRoot } from '../../src/host/paths.ts'
 import { createLogger, silentLogger } from '../../src/lib/log.ts'
 import { isLocked, lockHolder } from '../../src/os/file-lock.ts'
 import { Client } from '../../src/vfio-user/client.ts'
+import { serve } from '../support/mdevkit.ts'
 import { killAllOf } from '../support/root-processes.ts'
 import { Scratch } from '../support/scratch.ts'
 
@@ -30,7 +31,7 @@ class Bench implements AsyncDisposable {
 
   supervisor(
     driver: string,
-    options: { hosts?: Hosts; startMs?: number; launch?: LaunchConfig } = {},
+    options: { hosts?: Hosts; parent?: string; startMs?: number; launch?: LaunchConfig } = {},
   ): Supervisor {
     const supervisor = new Supervisor({
       parent: 'serial',
@@ -143,7 +144,7 @@ test('Supervisor starts no second host beside one that an earlier daemon has sta
   const second = bench.supervisor(driver)
   second.start()
   const waiting = await waitFor(second, 'waiting')
-  const why = `the host with pid ${pid} is there, and cannot be managed yet`
+  const why = `the host with pid ${pid} has that name, and cannot be managed`
   assert.equal(waiting.state === 'waiting' && waiting.why, why)
   const up = bench.up()
   bench.scratch.write('go', '')
@@ -151,21 +152,21 @@ test('Supervisor starts no second host beside one that an earlier daemon has sta
   assert.deepEqual(second.now, { state: 'up', pid })
 })
 
-test('Supervisor ends a host of an earlier daemon that never comes up, and starts its own', async () => {
+test('Supervisor never ends a host that has the name and is not its own', async () => {
   await using bench = new Bench()
-  const source = 'await new Promise(() => setInterval(() => {}, 1000))'
-  const first = bench.supervisor(bench.scratch.write('driver.mjs', source))
-  first.start()
-  const pid = await holder(bench.root)
-  first.stop()
-  const up = bench.up()
-  const second = bench.supervisor('mtty', { startMs: 30 })
-  second.start()
-  while (!bench.logged.some((line) => line.includes(`pid ${pid} has not come up in 0.03 s`)))
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  second.stop()
-  bench.supervisor('mtty').start()
-  assert.notEqual((await up).pid, pid)
+  await using other = await serve(['mtty', '--set', 'ports=loopback'], { root: bench.root })
+  const supervisor = bench.supervisor('mtty', { startMs: 30, parent: other.report.parent })
+  supervisor.start()
+  for (let tries = 0; tries < 5; tries++) {
+    const { pid } = other.host
+    const waiting = await waitFor(supervisor, 'waiting')
+    const why = `the host with pid ${pid} has that name, and cannot be managed`
+    assert.equal(waiting.state === 'waiting' && waiting.why, why)
+    const logged = bench.logged.length
+    while (bench.logged.length === logged) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  supervisor.stop()
+  assert.equal((await other.host.stop()).signal, null)
 })
 
 /** Resolves once a host has the parent's name. @returns its pid */
