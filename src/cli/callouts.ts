@@ -170,20 +170,26 @@ export class Callouts {
     const words = ['-t', definition.type, '-e', event, '-a', action, '-s', state]
     const child = spawn(script, [...words, '-u', uuid, '-p', parent], {
       stdio: ['pipe', 'pipe', 'pipe'],
-      timeout: timeoutMs,
-      killSignal: 'SIGKILL',
     })
+    // not by spawn's own time-out, which goes on where nothing could be spawned
+    const timer = setTimeout(() => {
+      child.kill('SIGKILL')
+      child.stdout.destroy() // what it has started may have them open
+      child.stderr.destroy()
+    }, timeoutMs)
     const status = new Promise<number>((resolve) => {
       child.on('error', () => resolve(255))
       child.on('close', (code) => resolve(code ?? 255))
     })
     child.stdin.on('error', () => {}) // it need not read what it is told
     child.stdin.end(input)
+    const cutOff = () => ''
     const [output, complaints, code] = await Promise.all([
-      text(child.stdout),
-      text(child.stderr),
+      text(child.stdout).catch(cutOff),
+      text(child.stderr).catch(cutOff),
       status,
     ])
+    clearTimeout(timer)
     onOutput(output)
     for (const line of complaints.split('\n'))
       if (line !== '') err(`${basename(script)}: ${line}\n`)

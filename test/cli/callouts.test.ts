@@ -165,7 +165,10 @@ describe('callout scripts', () => {
     const args = ['start', '-u', U, '-p', 'mprobe-a', '-t', 'mprobe-one']
     assert.equal((await bench.run(...args)).code, 0)
     const directory = join(bench.daemon.scratch.path, 'slow')
-    const script = bench.daemon.scratch.write('slow/callouts/stuck', '#!/bin/sh\nexec sleep 1000\n')
+    const script = bench.daemon.scratch.write(
+      'slow/callouts/stuck',
+      '#!/bin/sh\nsleep 30 &\nexec sleep 1000\n',
+    )
     chmodSync(script, 0o755)
     const callouts = new Callouts({
       directories: [directory],
