@@ -111,7 +111,7 @@ export class Machine extends EventEmitter<MachineEvents> implements ControlPlane
     owner?: Owner,
   ): Promise<MdevSnapshot> {
     const host = this.#host(parent)
-    const mdevs = this.#hosts.all.flatMap((each) => each.parent.mdevs)
+    const mdevs = () => this.#hosts.all.flatMap((each) => each.parent.mdevs)
     return this.#quotas.within({ uuid, parent, owner }, mdevs, async () =>
       host.create(type, uuid, attributes, owner),
     )

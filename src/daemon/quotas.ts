@@ -27,27 +27,27 @@ export class Quotas {
    *
    * Not ENOSPC, which says that the hardware is used up: more could be had here, from the administrator.
    *
-   * @param mdevs those that are there
+   * @param mdevs those that are there; asked for where there is a limit
    * @throws EDQUOT · what `create` throws
    */
   async within<T>(
     wanted: { readonly uuid: string; readonly parent: string; readonly owner?: Owner | undefined },
-    mdevs: readonly MdevSnapshot[],
+    mdevs: () => readonly MdevSnapshot[],
     create: () => Promise<T>,
   ): Promise<T> {
     const { uuid, parent, owner } = wanted
-    const there = new Map<string, Counted>([
-      ...mdevs.map((mdev) => [mdev.uuid, mdev] as const),
-      ...this.#pending,
-    ])
-    there.delete(uuid) // EEXIST is for the host to say
-    const all = [...there.values()]
+    const all = (): readonly Counted[] => {
+      const there = new Map<string, Counted>(mdevs().map((mdev) => [mdev.uuid, mdev]))
+      for (const [pending, mdev] of this.#pending) there.set(pending, mdev)
+      there.delete(uuid) // EEXIST is for the host to say
+      return [...there.values()]
+    }
     mustBeBelow(this.#limits.parents.get(parent), `parent ${parent}`, () =>
-      all.filter((mdev) => mdev.parent === parent),
+      all().filter((mdev) => mdev.parent === parent),
     )
     for (const name of new Set(owner === undefined ? [] : [owner.user, owner.tool])) {
       mustBeBelow(this.#limits.owners.get(name), `owner ${name}`, () =>
-        all.filter((mdev) => mdev.owner?.user === name || mdev.owner?.tool === name),
+        all().filter((mdev) => mdev.owner?.user === name || mdev.owner?.tool === name),
       )
     }
     this.#pending.set(uuid, { uuid, parent, ...(owner === undefined ? {} : { owner }) })
