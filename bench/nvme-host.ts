@@ -1,6 +1,6 @@
 /**
  * The process that serves a disk: `nvme-host.js DIRECTORY IMAGE QUEUES` serves one controller whose slice is the whole image,
- * prints `{"socket":…}`, and ends with its standard input.
+ * which has 64 MiB or more, prints `{"socket":…}`, and ends with its standard input.
  */
 import { randomUUID } from 'node:crypto'
 import { statSync } from 'node:fs'

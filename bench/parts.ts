@@ -15,6 +15,7 @@ import { guest } from './guest.ts'
 import { heap } from './heap.ts'
 import { idle } from './idle.ts'
 import { manage } from './manage.ts'
+import { nvmeClient } from './nvme-client.ts'
 import { nvmeGuest } from './nvme-guest.ts'
 import type { Part } from './part.ts'
 import { posted } from './posted.ts'
@@ -44,6 +45,7 @@ export const PARTS: readonly Part[] = [
   autostart,
   manage,
   sysfs,
+  nvmeClient,
   nvmeGuest,
   fuse,
 ]
