@@ -56,6 +56,8 @@ export interface SliceOptions {
   readonly dma: Dma
   /** Bytes; must be what is recorded where the slice is there already. */
   readonly size: number
+  /** Of the mdev's type, bytes; the same as `size` unless given. */
+  readonly typeSize?: number
   readonly readOnly: boolean
   readonly limits: Limits
   /** Whether its bytes stay when it is closed, or are zeroed and free for others then; true unless given. */
@@ -70,8 +72,8 @@ export interface Disk {
   readonly size: number
   /** Bytes that no slice has: the longest run, which is what one more slice can have. */
   readonly free: number
-  /** How many more mdevs with `size` bytes can start: that fit, and those whose slice is there but not open. */
-  available(size: number): number
+  /** How many more mdevs of the type with so many bytes can start: that fit, and those whose slice is there but not open. */
+  available(typeSize: number): number
   /**
    * Opens the slice of an mdev: the recorded one, or a new one that is recorded before this returns.
    *

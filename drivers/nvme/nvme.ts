@@ -85,6 +85,7 @@ export const nvme = defineDriver({
       disk.open(uuid, {
         dma,
         size: settings.size === 0 ? type.size : settings.size * MIB,
+        typeSize: type.size,
         readOnly: settings.read_only,
         limits: limitsOf(settings),
         keep: settings.on_stop === 'keep',

@@ -10,6 +10,8 @@ export interface Extent {
 
 export interface SliceEntry extends Extent {
   readonly uuid: string
+  /** Of the mdev's type, bytes, where the slice has another size: as one of that type it can come back. */
+  readonly typeSize?: number | undefined
   /** What is in it is of no use any more, and goes before the bytes are anyone's again: now, or once its mdev is gone. */
   readonly state: 'kept' | 'scratch' | 'wiping'
 }
@@ -60,13 +62,15 @@ function parse(path: string, text: string): SliceEntry[] {
   if (version !== VERSION) throw refusal(path, `is of version ${show(version)}, not ${VERSION}`)
   if (!Array.isArray(slices)) throw refusal(path, 'has no list of slices')
   return slices.map((slice, i) => {
-    const { uuid, offset, size, state } = fieldsOf(slice)
+    const { uuid, offset, size, state, typeSize } = fieldsOf(slice)
     if (typeof uuid !== 'string' || !UUID.test(uuid))
       throw refusal(path, `slice ${i}: uuid ${show(uuid)}`)
     if (!isPlace(offset)) throw refusal(path, `slice ${uuid}: offset ${show(offset)}`)
     if (!isPlace(size) || size === 0) throw refusal(path, `slice ${uuid}: size ${show(size)}`)
     if (!STATES.has(state)) throw refusal(path, `slice ${uuid}: state ${show(state)}`)
-    return { uuid, offset, size, state: state as SliceEntry['state'] }
+    if (typeSize !== undefined && !isPlace(typeSize))
+      throw refusal(path, `slice ${uuid}: typeSize ${show(typeSize)}`)
+    return { uuid, offset, size, typeSize, state: state as SliceEntry['state'] }
   })
 }
 

@@ -69,10 +69,13 @@ export class SlicedDisk implements Disk {
     return this.#gaps().reduce((sum, { size }) => sum + size, 0)
   }
 
-  available(size: number): number {
-    const fit = this.#gaps().reduce((count, gap) => count + Math.floor(gap.size / size), 0)
+  available(typeSize: number): number {
+    const fit = this.#gaps().reduce((count, gap) => count + Math.floor(gap.size / typeSize), 0)
     const asleep = this.#entries.filter(
-      (entry) => entry.state === 'kept' && entry.size === size && !this.#open.has(entry.uuid),
+      (entry) =>
+        entry.state === 'kept' &&
+        (entry.typeSize ?? entry.size) === typeSize &&
+        !this.#open.has(entry.uuid),
     )
     return fit + asleep.length
   }
@@ -82,7 +85,7 @@ export class SlicedDisk implements Disk {
   }
 
   open(uuid: string, options: SliceOptions): Slice {
-    const { size, keep = true } = options
+    const { size, typeSize = size, keep = true } = options
     const what = `slice of ${uuid}`
     if (this.#open.has(uuid)) throw new ErrnoError('EBUSY', `${what}: open already`)
     if (!Number.isSafeInteger(size) || size <= 0 || size % SLICE_UNIT !== 0)
@@ -95,9 +98,16 @@ export class SlicedDisk implements Disk {
         'EINVAL',
         `${what}: has ${recorded.size} bytes already, not ${size}; keep that size, or wipe it first`,
       )
-    const place = recorded ?? { uuid, ...this.#place(what, size) }
-    const entry: SliceEntry = { ...place, state: keep ? 'kept' : 'scratch' }
-    if (entry.state !== recorded?.state) this.#record(uuid, entry)
+    const { offset } = recorded ?? this.#place(what, size)
+    const entry: SliceEntry = {
+      uuid,
+      offset,
+      size,
+      typeSize: typeSize === size ? undefined : typeSize,
+      state: keep ? 'kept' : 'scratch',
+    }
+    if (entry.state !== recorded?.state || entry.typeSize !== recorded.typeSize)
+      this.#record(uuid, entry)
     const slice = new ImageSlice(this.#image, entry, options, this.#clock, (idle) => {
       const closed = idle.then(() => this.#closed(uuid))
       this.#ending.set(uuid, closed)

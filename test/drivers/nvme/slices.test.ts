@@ -64,6 +64,20 @@ describe('slices', () => {
     setup.open(1, 3)
   })
 
+  test('available() counts a slice of another size than its type’s for that type, after a restart too', async () => {
+    await using setup = new DiskSetup(10)
+    const options = { typeSize: 8 * MIB }
+    await setup.open(1, 4, options).close()
+    for (let start = 0; start < 2; start++) {
+      assert.equal(setup.disk.available(8 * MIB), 1)
+      assert.equal(setup.disk.available(4 * MIB), 1, 'no more than fit')
+      await setup.closeDisk()
+    }
+    await setup.open(1, 4, { typeSize: 2 * MIB }).close()
+    assert.equal(setup.disk.available(8 * MIB), 0)
+    assert.equal(setup.disk.available(2 * MIB), 4)
+  })
+
   test('one that is not kept is zeroed when it is closed, and its bytes are free then', async () => {
     await using setup = new DiskSetup(4)
     const slice = setup.open(1, 2, { keep: false })
@@ -163,6 +177,7 @@ describe('a record of slices that is none', () => {
     ['with a size of 0', record([{ ...entry, size: 0 }]), /size 0/],
     ['with a size beyond all', record([{ ...entry, size: 2 ** 60 }]), /size 1152921504606847000/],
     ['with an unknown state', record([{ ...entry, state: 'lost' }]), /state "lost"/],
+    ['with a type of size -1', record([{ ...entry, typeSize: -1 }]), /typeSize -1/],
     ['with a slice twice', record([entry, { ...entry, offset: MIB }]), /is there twice/],
     [
       'with slices that overlap',
