@@ -66,8 +66,12 @@ export class ManagedMachine implements AsyncDisposable {
     await Promise.race([once(daemon.stdout, 'data'), this.#end(daemon)])
     await this.#allThere(count)
     const took = performance.now() - began
-    this.#hosts = (await this.api.parents()).flatMap(({ pid }) => pid ?? [])
+    this.#hosts = await this.#findHosts()
     return took
+  }
+
+  async #findHosts(): Promise<number[]> {
+    return (await this.api.parents()).flatMap(({ pid }) => pid ?? [])
   }
 
   /** Process ids: the daemon's, and those of its hosts. */
@@ -76,18 +80,25 @@ export class ManagedMachine implements AsyncDisposable {
   }
 
   async #allThere(count: number): Promise<void> {
-    let parents = 0
+    let parents = new Set<string>()
     let mdevs = 0
-    const there = () => parents === PARENTS.length && mdevs === count
+    const there = () => parents.size === PARENTS.length && mdevs === count
     for await (const event of this.api.events(AbortSignal.timeout(MOST_START_MS))) {
       if (event.action === 'snapshot') {
-        parents = event.parents.filter(({ pid }) => pid !== undefined).length
+        const present = event.parents.filter(({ pid }) => pid !== undefined)
+        parents = new Set(present.map(({ name }) => name))
         mdevs = event.mdevs.filter(({ active }) => active?.state === 'active').length
-      } else if ('view' in event) parents++
-      else if (event.action === 'bind') mdevs++
+      } else if ('MDEV_STATE' in event) {
+        if (event.MDEV_STATE === 'registered') parents.add(event.parent)
+        else parents.delete(event.parent)
+      } else if (event.action === 'bind') mdevs++
+      else if (event.action === 'unbind') mdevs--
       if (there()) return
     }
-    throw new ErrnoError('ETIMEDOUT', `daemon: ${parents} parents and ${mdevs} of ${count} mdevs`)
+    throw new ErrnoError(
+      'ETIMEDOUT',
+      `daemon: ${parents.size} parents and ${mdevs} of ${count} mdevs`,
+    )
   }
 
   async #end(daemon: ChildProcess): Promise<never> {
@@ -95,13 +106,25 @@ export class ManagedMachine implements AsyncDisposable {
     throw new ErrnoError('EIO', `daemon: ended with exit code ${code}`)
   }
 
-  /** Ends everything. */
+  /** Ends everything: hosts outlive their daemon. */
   async [Symbol.asyncDispose](): Promise<void> {
     const daemon = this.#daemon
-    if (daemon === undefined || daemon.exitCode !== null) return
-    daemon.kill('SIGTERM')
-    await once(daemon, 'exit')
-    for (const pid of this.#hosts) process.kill(pid, 'SIGKILL')
+    if (daemon === undefined) return
+    if (daemon.exitCode === null && daemon.signalCode === null) {
+      if (this.#hosts.length === 0) this.#hosts = await this.#findHosts().catch(() => []) // it did not get that far
+      const ended = once(daemon, 'exit')
+      daemon.kill('SIGTERM')
+      await ended
+    }
+    for (const pid of this.#hosts) killIfThere(pid)
+  }
+}
+
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
 }
 
