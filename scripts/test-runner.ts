@@ -9,8 +9,8 @@ import { dirname, join, relative } from 'node:path'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 
-/** Directories and names of files that are run alone: they boot machines or measure time. */
-const ALONE = /(^|\/)(vm|demo)\/|\.alone\.test\.js$/
+/** Directories and names of files that are run alone: they measure time, or show people what happens. Machines are booted two at a time. */
+const ALONE = /(^|\/)demo\/|\.alone\.test\.js$/
 
 /** Files at a time, of those that need not be alone. */
 const CONCURRENCY = 2
