@@ -7,8 +7,7 @@ export interface FioJob {
   /** Bytes. */
   readonly blockSize: number
   readonly depth: number
-  /** How long; without it there is one block, which shows what starting costs. */
-  readonly seconds?: number
+  readonly seconds: number
 }
 
 export interface FioResult {
@@ -22,11 +21,10 @@ export interface FioResult {
 
 /** The command line of a job. Its output is short: a guest's console is slow. */
 export function fioCommand({ device, access, blockSize, depth, seconds }: FioJob): string {
-  const length = seconds === undefined ? `--size=${blockSize}` : `--time_based --runtime=${seconds}`
   return [
     '/usr/bin/fio --name=bench --thread --direct=1 --ioengine=libaio --gtod_reduce=1',
     '--norandommap --randrepeat=0 --minimal --terse-version=3',
-    `--filename=${device} --rw=${access} --bs=${blockSize} --iodepth=${depth} ${length}`,
+    `--filename=${device} --rw=${access} --bs=${blockSize} --iodepth=${depth} --time_based --runtime=${seconds}`,
   ].join(' ')
 }
 
@@ -55,4 +53,13 @@ export function parseFio(output: string, { access, blockSize }: FioJob): FioResu
   const count = (total * KIB) / blockSize
   const iops = (count * 1000) / runtimeMs // the field is an integer, which is coarse where there are few
   return { count, iops, bandwidth: bandwidth * KIB }
+}
+
+/** How many reads and writes a disk has ended, by /sys/block/DISK/stat. @throws EPROTO that is something else */
+export function parseBlockStat(stat: string): number {
+  const fields = stat.trim().split(/\s+/).map(Number)
+  const [reads, , , , writes] = fields
+  if (reads === undefined || writes === undefined || !Number.isInteger(reads + writes))
+    throw new ErrnoError('EPROTO', `stat of a disk: ${JSON.stringify(stat.slice(0, 200))}`)
+  return reads + writes
 }
