@@ -50,6 +50,8 @@ export class CompletionQueue {
   #head = 0
   #tail = 0
   #phase = 1
+  /** Entries that interrupts were told of, less those that the guest has read. */
+  #unread = 0
   /** What finds no room. */
   readonly #waiting: { readonly command: Command; readonly from: Submitter }[] = []
   #closed = false
@@ -81,7 +83,7 @@ export class CompletionQueue {
     const taken = this.#distance(this.#head, head)
     if (taken > this.#used) return false
     this.#head = head
-    if (taken > 0 && this.vector !== undefined) this.#host.interrupts.taken(this.vector, taken)
+    if (taken > 0) this.#count(-taken)
     while (this.#waiting.length > 0 && this.#used < this.#size - 1) {
       const { command, from } = this.#waiting.shift()!
       this.#write(command, from)
@@ -103,18 +105,26 @@ export class CompletionQueue {
 
   /** Takes what the guest says in memory, and has it ring when there is a need to hear of more. @returns as {@link ring} */
   look(): boolean {
-    if (this.#shadow === undefined) return true
-    // the pin can only be let go of when it is heard that all has been read
-    if (this.#host.interrupts.usesPin || this.#waiting.length > 0) this.#shadow.ask(this.#head)
-    else this.#shadow.hush(this.#head, this.#size)
-    return this.ring(this.#shadow.value)
+    const shadow = this.#shadow
+    if (shadow === undefined) return true
+    for (;;) {
+      if (!this.ring(shadow.value)) return false
+      // the pin can only be let go of when it is heard that all has been read
+      if (!this.#host.interrupts.usesPin && this.#waiting.length === 0) {
+        shadow.hush(this.#head, this.#size)
+        return true
+      }
+      // from where it is by now, or the guest goes past what was asked for, and never rings
+      shadow.ask(this.#head)
+      if (shadow.value === this.#head) return true
+    }
   }
 
   /** Nothing is written any more, and what was not read interrupts no more. */
   close(): void {
     this.#closed = true
     this.#waiting.length = 0
-    if (this.vector !== undefined) this.#host.interrupts.taken(this.vector, this.#used)
+    this.#count(-this.#unread)
   }
 
   get #used(): number {
@@ -170,7 +180,14 @@ export class CompletionQueue {
   }
 
   #posted(): void {
+    this.#count(1)
+  }
+
+  #count(entries: number): void {
+    this.#unread += entries
+    if (this.vector === undefined) return
     // administration does not wait for anything
-    if (this.vector !== undefined) this.#host.interrupts.posted(this.vector, this.id === 0)
+    if (entries > 0) this.#host.interrupts.posted(this.vector, this.id === 0)
+    else this.#host.interrupts.taken(this.vector, -entries)
   }
 }

@@ -172,9 +172,9 @@ export class Controller implements QueueHost {
     this.#nextTurn = undefined
     this.#poll.stop()
     this.#failed = false
-    this.interrupts.reset()
+    this.#queues?.close()
+    this.interrupts.reset() // after the queues have taken back what was not read
     if (this.#queues === undefined) return
-    this.#queues.close()
     this.#queues = undefined
     this.#quiet = this.#quiesce()
   }

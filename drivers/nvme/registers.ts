@@ -33,6 +33,8 @@ export class ControllerRegisters implements Registers {
   /** What was written cannot be enabled. */
   #refused = false
   #shutdown = 0
+  /** The latest shutdown. */
+  #shuttingDown: Promise<void> | undefined
   #aqa = 0
   /** Halves, the low one first. */
   readonly #asq = new Uint32Array(2)
@@ -198,12 +200,15 @@ export class ControllerRegisters implements Registers {
 
   #shutDown(): void {
     this.#shutdown = CSTS.SHST_OCCURRING
-    this.#controller
+    const latest = this.#controller
       .flush()
       .catch((error: unknown) => this.#log.error('nvme: flush at shutdown', error))
       .finally(() => {
-        if (this.#shutdown === CSTS.SHST_OCCURRING) this.#shutdown = CSTS.SHST_COMPLETE
+        // the end of an earlier one says nothing of what was written since
+        if (this.#shuttingDown === latest && this.#shutdown === CSTS.SHST_OCCURRING)
+          this.#shutdown = CSTS.SHST_COMPLETE
       })
+    this.#shuttingDown = latest
   }
 
   /** Whether the guest has said right how large the entries of its I/O queues are. */

@@ -18,6 +18,7 @@ export class Transfer {
   async fromGuest(command: Command, bytes: Uint8Array): Promise<void> {
     await this.#resolve(command, bytes.length)
     await checked(() => this.#dma.readList(command.data.list, bytes))
+    checkOpen(command)
   }
 
   /** As {@link fromGuest}, the other way. */
@@ -31,9 +32,13 @@ export class Transfer {
       this.#pointers.resolve(command, length, (_, status) => resolve(status)),
     )
     if (status !== STATUS.SUCCESS) throw new StatusError(status)
-    // a guest that reset the controller meanwhile has other uses for its memory
-    if (command.queue.closed) throw new StatusError(STATUS.ABORT_REQUESTED)
+    checkOpen(command)
   }
+}
+
+/** A guest that reset the controller meanwhile has other uses for its memory, and waits for nothing that begins now. */
+function checkOpen(command: Command): void {
+  if (command.queue.closed) throw new StatusError(STATUS.ABORT_REQUESTED)
 }
 
 async function checked(access: () => void | Promise<void>): Promise<void> {

@@ -53,6 +53,13 @@ export class MemorySlice implements Slice {
     this.#held = undefined
   }
 
+  /** Those that wait by now do so apart from later ones. @returns what {@link free} is to them */
+  takeHeld(): () => void {
+    const free = this.#held?.free ?? (() => {})
+    this.#held = undefined
+    return free
+  }
+
   read(offset: number, parts: readonly Segment[], done: Done): void {
     const places = parts.map((part) => ({ ...part }))
     const bytes = this.bytes.subarray(offset, offset + this.#length(parts))

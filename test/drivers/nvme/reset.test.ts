@@ -1,9 +1,10 @@
 /** Disabling, resetting, shutting down, and deleting queues, with commands under way. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { CC, CC_ENABLE, CSTS, NvmeHost, PAGE, pattern, RDY, Stage } from './nvme-host.ts'
+import { CC, CC_ENABLE, CSTS, MEMORIES, NvmeHost, PAGE, pattern, RDY, Stage } from './nvme-host.ts'
 
-const [WRITE, READ] = [1, 2] as const
+const [WRITE, READ, COMPARE] = [1, 2, 5] as const
+const SHUTDOWN_OCCURRING = 0x04
 const SHUTDOWN_COMPLETE = 0x08
 
 /** Commands that the disk has begun, into memory that says so if it changes. */
@@ -62,6 +63,23 @@ test('nvme that is enabled before it was seen disabled becomes ready when the di
   await host.command({ opcode: 6, prp1: host.allocate(), cdw10: 1 })
 })
 
+test('nvme begins nothing on the disk for a guest that has disabled it while its memory was asked for', async () => {
+  using stage = await Stage.start()
+  using host = await NvmeHost.attach(stage, 'message')
+  for (let turns = 0; turns < 10; turns++) {
+    await host.enable()
+    const queue = await host.createPair(1, 16)
+    host.put(queue, { opcode: COMPARE, nsid: 1, prp1: host.allocate(), cdw12: 7 })
+    host.ring(queue)
+    for (let i = 0; i < turns; i++) await host.get(CSTS)
+    await host.disable()
+    const { length } = stage.slice.calls
+    for (let i = 0; i < 10; i++) await host.get(CSTS)
+    assert.equal(stage.slice.calls.length, length, `after ${turns} turns`)
+    assert.equal(stage.slice.underWay, 0)
+  }
+})
+
 test('nvme that is reset by the client starts from nothing, once the disk is done', async () => {
   using stage = await Stage.start()
   using host = await NvmeHost.ready(stage)
@@ -92,6 +110,29 @@ test('nvme forgets a guest that went while the disk was busy', async () => {
   assert.equal((await host.io({ opcode: READ, prp1: host.allocate() })).status, 0)
 })
 
+for (const memory of MEMORIES) {
+  test(`nvme asserts its pin for the first completion after a reset, whatever was unread, ${memory} memory`, async () => {
+    using stage = await Stage.start()
+    using host = await NvmeHost.attach(stage, memory)
+    for (const count of [3, 1]) {
+      await host.enable()
+      const queue = await host.createPair(1, 16)
+      host.held.add(queue)
+      const read = { opcode: READ, nsid: 1, prp1: host.allocate() }
+      assert.equal(await pin(host), false)
+      void host.begin(queue, ...Array.from({ length: count }, () => read))
+      while (host.unread(queue) < count) await host.get(CSTS)
+      // by message, an interrupt comes once the entry is known to be there
+      while (!(await pin(host))) await host.get(CSTS)
+    }
+  })
+}
+
+/** Interrupt Status, of the PCI Status register. */
+async function pin(host: NvmeHost): Promise<boolean> {
+  return ((await host.client.readRegister(7, 6, 2)) & 0x08) !== 0
+}
+
 test('nvme has flushed when its shutdown is complete', async () => {
   using stage = await Stage.start()
   using host = await NvmeHost.ready(stage)
@@ -104,6 +145,22 @@ test('nvme has flushed when its shutdown is complete', async () => {
     await host.enable()
     assert.equal(await host.get(CSTS), RDY)
   }
+})
+
+test('nvme whose shutdown is asked for again has flushed again when that is complete', async () => {
+  using stage = await Stage.start()
+  using host = await NvmeHost.ready(stage)
+  stage.slice.hold()
+  await host.set(CC, CC_ENABLE | (1 << 14))
+  const free = stage.slice.takeHeld()
+  await host.set(CC, CC_ENABLE)
+  stage.slice.hold()
+  await host.set(CC, CC_ENABLE | (1 << 14))
+  free()
+  while (stage.slice.underWay > 1) await host.get(CSTS)
+  for (let i = 0; i < 5; i++) assert.equal((await host.get(CSTS)) & 0x0c, SHUTDOWN_OCCURRING)
+  stage.slice.free()
+  await host.status(0x0c, SHUTDOWN_COMPLETE)
 })
 
 test('nvme deletes a queue once its commands have ended', async () => {

@@ -1,7 +1,7 @@
 /** Doorbells in memory: no command is lost, and a host that is busy rings little. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type Cqe, MEMORY, NvmeHost, type QueuePair, Stage } from './nvme-host.ts'
+import { CFS, CSTS, type Cqe, MEMORY, NvmeHost, type QueuePair, Stage } from './nvme-host.ts'
 
 const READ = 2
 const ASYNC_EVENT = 0x0c
@@ -78,6 +78,26 @@ test('nvme finds a tail in memory that its queue does not have, tells of it, and
   assert.equal((await host.io({ opcode: READ, prp1: host.allocate() })).status, 0)
 })
 
+test('nvme has the host ring for what waits for room, however little the host takes at a time', async () => {
+  using stage = await Stage.start()
+  using host = await NvmeHost.ready(stage, { pairs: 0 })
+  const queue = await host.createPair(1, 64, 16)
+  host.held.add(queue)
+  await host.shadow()
+  const count = 40
+  const prp1 = host.allocate()
+  void host.begin(queue, ...Array.from({ length: count }, () => ({ opcode: READ, nsid: 1, prp1 })))
+  while (stage.slice.calls.length < count || stage.slice.underWay > 0) await host.get(CSTS)
+  for (let taken = 0; taken < count; taken += 2) {
+    await host.get(CSTS)
+    const there = Math.min(15, count - taken)
+    assert.equal(host.unread(queue), there, `after ${taken}`)
+    queue.head = (queue.head + 2) % queue.completions
+    if (queue.head === 0) queue.phase ^= 1
+    host.ringAt(2 * queue.id + 1, queue.head)
+  }
+})
+
 test('nvme is fatally stuck where doorbells were in memory that has gone, until it is reset', async () => {
   using stage = await Stage.start()
   using host = await NvmeHost.ready(stage)
@@ -86,6 +106,22 @@ test('nvme is fatally stuck where doorbells were in memory that has gone, until 
   await other.unmap()
   host.ring(host.queue(1), 1)
   await host.status(2, 2)
+  await host.enable()
+  await host.createPair(1, 16)
+  assert.equal((await host.io({ opcode: READ, prp1: host.allocate() })).status, 0)
+})
+
+test('nvme is fatally stuck where doorbells were in memory that is not shared any more', async () => {
+  using stage = await Stage.start()
+  using host = await NvmeHost.ready(stage)
+  const place = 2 ** 41
+  const other = await host.client.map(place, 8192)
+  await host.command({ opcode: 0x7c, prp1: place, prp2: place + 4096 })
+  await other.unmap()
+  const unshared = await host.client.map(place, 8192, { shared: false })
+  host.ring(host.queue(1), 1)
+  await host.status(CFS, CFS)
+  await unshared.unmap()
   await host.enable()
   await host.createPair(1, 16)
   assert.equal((await host.io({ opcode: READ, prp1: host.allocate() })).status, 0)
