@@ -121,8 +121,8 @@ test('a partition with ext4 on it keeps 100 MB of files over a reboot', async ()
 })
 
 for (const [title, size, total] of [
-  ['4 KiB', '4k', '2m'],
-  ['128 KiB', '128k', '8m'],
+  ['4 KiB', '4k', '1m'],
+  ['128 KiB', '128k', '4m'],
 ] as const) {
   test(`fio verifies random reads and writes of ${title} at depth 32, from four jobs`, async () => {
     const output = await run(
