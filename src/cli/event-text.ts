@@ -26,6 +26,7 @@ function subjectOf(event: MachineEvent): string {
 }
 
 function detailOf(event: MachineEvent): string {
+  if ('SYNTH_UUID' in event) return `SYNTH_UUID=${event.SYNTH_UUID}`
   if ('MDEV_STATE' in event) {
     const { MDEV_STATE: state, view } = event
     return `MDEV_STATE=${state}${view === undefined ? '' : `, ${parentText(view)}`}`

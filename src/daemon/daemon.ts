@@ -95,6 +95,7 @@ export class Daemon {
     machine.on('defined', (mdev) => this.#definitions.noteDefined(mdev))
     machine.on('undefined', (key) => this.#definitions.noteUndefined(key))
     this.#events = new MachineEvents({ hosts, definitions: this.#definitions, log })
+    machine.on('uevent', (of, uevent) => this.#events.noteUevent(of, uevent))
     const user = userName(ourUid())
     const owner = { user, tool: user }
     this.#autostart = new Autostart({ machine, hosts, log, owner })

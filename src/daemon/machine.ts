@@ -16,16 +16,22 @@ import type {
 } from '../mdev/control-plane.ts'
 import type { Owner } from '../mdev/owner.ts'
 import type { MdevSnapshot } from '../mdev/state.ts'
+import type { UeventOf } from '../sysfs/source.ts'
+import type { WrittenUevent } from '../sysfs/written.ts'
 import { byParentAndUuid, type DefinitionStore } from './definition-store.ts'
 import type { Hosts } from './hosts.ts'
 import { Quotas } from './quotas.ts'
 
 const UNLIMITED = new Quotas({ parents: new Map(), owners: new Map() })
 
-/** - `defined`, `undefined`: a definition was written, or is no more. */
+/**
+ * - `defined`, `undefined`: a definition was written, or is no more.
+ * - `uevent`: somebody wants this to be told of a parent or mdev, though nothing has happened.
+ */
 interface MachineEvents {
   defined: [mdev: DefinedMdev]
   undefined: [key: DefinitionKey]
+  uevent: [of: UeventOf, uevent: WrittenUevent]
 }
 
 export class Machine extends EventEmitter<MachineEvents> implements ControlPlane {
@@ -128,6 +134,11 @@ export class Machine extends EventEmitter<MachineEvents> implements ControlPlane
   async changeParent(parent: string, attributes: AttributeTexts): Promise<ParentView> {
     const host = this.#host(parent)
     return { ...(await host.changeParent(attributes)), pid: host.pid }
+  }
+
+  /** Has an event told that was asked for. */
+  tellUevent(of: UeventOf, uevent: WrittenUevent): void {
+    this.emit('uevent', of, uevent)
   }
 
   /** Where, as what, and with which settings a UUID is to be started. */

@@ -5,7 +5,8 @@ import { ErrnoError } from '../lib/errno.ts'
 import type { TreeCall } from '../lib/tree.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
 import type { MdevSnapshot, ParentNow, ParentSnapshot } from '../mdev/state.ts'
-import type { MdevKey, SysfsEvent, SysfsSource } from '../sysfs/source.ts'
+import type { MdevKey, SysfsEvent, SysfsSource, UeventOf } from '../sysfs/source.ts'
+import type { WrittenUevent } from '../sysfs/written.ts'
 import { userName } from '../os/user-name.ts'
 import type { Hosts } from './hosts.ts'
 import type { Machine } from './machine.ts'
@@ -54,6 +55,10 @@ export class SysfsHosts implements SysfsSource {
 
   async changeParent(parent: string, attributes: AttributeTexts): Promise<void> {
     await this.#host(parent).changeParent(attributes)
+  }
+
+  uevent(of: UeventOf, uevent: WrittenUevent): void {
+    this.#machine.tellUevent(of, uevent)
   }
 
   async show({ parent, uuid }: MdevKey): Promise<MdevSnapshot> {

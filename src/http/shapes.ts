@@ -194,6 +194,9 @@ const MachineEvent = Type.Object({
     Type.Literal('unbind'),
     Type.Literal('remove'),
     Type.Literal('change'),
+    Type.Literal('move'),
+    Type.Literal('online'),
+    Type.Literal('offline'),
     Type.Literal('attach'),
     Type.Literal('detach'),
     Type.Literal('define'),
@@ -206,6 +209,15 @@ const MachineEvent = Type.Object({
   definition: Type.Optional(Definition),
   types: Type.Optional(Type.Array(MdevType)),
   view: Type.Optional(Parent),
+  DEVPATH: Type.Optional(Type.String({ description: 'Its place in the tree.' })),
+  SUBSYSTEM: Type.Optional(Type.String({ description: '`mdev`, or the class of a parent.' })),
+  DRIVER: Type.Optional(Type.String({ description: 'Of an mdev that has been built.' })),
+  SEQNUM: Type.Optional(
+    Type.Integer({ minimum: 1, description: 'Of those events that the kernel has too.' }),
+  ),
+  SYNTH_UUID: Type.Optional(
+    Type.String({ description: 'It was asked for by a write to `uevent`: nothing has happened.' }),
+  ),
 })
 
 const Snapshot = Type.Object({

@@ -3,13 +3,13 @@ import { ErrnoError } from '../lib/errno.ts'
 import type { TreeCall } from '../lib/tree.ts'
 import type { MdevState } from '../mdev/mdev.ts'
 import type { AttributeSnapshot, MdevSnapshot } from '../mdev/state.ts'
-import { acceptor, AttributeFile, constantFile } from './attribute-file.ts'
+import { AttributeFile, constantFile } from './attribute-file.ts'
 import { Directory } from './directory.ts'
 import { BUS, driverPath, GROUPS, link, TYPES, VFIO_DEV_CLASS } from './paths.ts'
 import type { Places } from './places.ts'
 import { powerDirectory } from './power.ts'
 import { ValueFiles } from './value-files.ts'
-import { asksForRemoval, UEVENT } from './written.ts'
+import { asksForRemoval, UEVENT, writtenUevent } from './written.ts'
 
 /** Of its parent. */
 export interface MdevParent {
@@ -45,7 +45,8 @@ export class MdevNodes {
         'uevent',
         new AttributeFile(0o644, {
           show: () => (this.#shown === 'active' ? `DRIVER=${parent.driver}\n` : ''),
-          store: acceptor(UEVENT),
+          store: (bytes) =>
+            places.source.uevent({ parent: snapshot.parent, uuid }, writtenUevent(bytes)),
         }),
       ],
       ['remove', this.#removeFile()],

@@ -6,7 +6,7 @@ import type {
   ParentSnapshot,
   TypeSnapshot,
 } from '../mdev/state.ts'
-import { constantFile } from './attribute-file.ts'
+import { AttributeFile } from './attribute-file.ts'
 import { Directory } from './directory.ts'
 import { type MdevParent, MdevNodes } from './mdev-nodes.ts'
 import { link, MDEV_CLASS, parentPath, TYPES } from './paths.ts'
@@ -14,7 +14,7 @@ import type { Places } from './places.ts'
 import { powerDirectory } from './power.ts'
 import { TypeNodes } from './type-nodes.ts'
 import { ValueFiles } from './value-files.ts'
-import { UEVENT } from './written.ts'
+import { writtenUevent } from './written.ts'
 
 export class ParentNodes implements MdevParent {
   readonly path: string
@@ -40,7 +40,13 @@ export class ParentNodes implements MdevParent {
       [TYPES, this.#typesDirectory],
       ['power', powerDirectory(places.tell)],
       ['subsystem', link(this.path, `/class/${driver}`)],
-      ['uevent', constantFile(0o644, '', UEVENT)],
+      [
+        'uevent',
+        new AttributeFile(0o644, {
+          show: () => '',
+          store: (bytes) => places.source.uevent({ parent: name }, writtenUevent(bytes)),
+        }),
+      ],
     ])
     this.#values = new ValueFiles({
       directory: this.directory,

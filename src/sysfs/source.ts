@@ -2,6 +2,7 @@
 import type { TreeCall } from '../lib/tree.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
 import type { MdevSnapshot, ParentNow, ParentSnapshot } from '../mdev/state.ts'
+import type { WrittenUevent } from './written.ts'
 
 /**
  * - `up`: a parent has come. - `down`: it has gone, and all its mdevs with it.
@@ -24,6 +25,12 @@ export interface MdevKey {
   readonly uuid: string
 }
 
+/** A parent or, with a `uuid`, one of its mdevs. */
+export interface UeventOf {
+  readonly parent: string
+  readonly uuid?: string
+}
+
 export interface SysfsSource {
   /** As they are now; what happens later is told to those who subscribe. */
   parents(): readonly ParentSnapshot[]
@@ -37,6 +44,8 @@ export interface SysfsSource {
   change(key: MdevKey, attributes: AttributeTexts, caller: TreeCall): Promise<void>
   /** @throws as Parent.changeAttributes */
   changeParent(parent: string, attributes: AttributeTexts, caller: TreeCall): Promise<void>
+  /** Tells everyone who listens to events what was written to a file `uevent`. */
+  uevent(of: UeventOf, uevent: WrittenUevent): void
   /** An mdev with what its driver shows of it now. @throws ENOENT · ETIMEDOUT its host does not answer */
   show(key: MdevKey): Promise<MdevSnapshot>
   /** A parent with what its driver shows of it now. @throws ENODEV it has gone · ETIMEDOUT its host does not answer */

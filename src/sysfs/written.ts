@@ -37,9 +37,47 @@ export function asksForRemoval(bytes: Uint8Array): boolean {
   return BigInt(value) !== 0n
 }
 
+const UEVENT_ACTIONS = [
+  'add',
+  'remove',
+  'change',
+  'move',
+  'online',
+  'offline',
+  'bind',
+  'unbind',
+] as const
+const UUID_FORM = '[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}'
+
 /** Linux lib/kobject_uevent.c, kobject_synth_uevent: an action, perhaps a UUID and variables. */
-export const UEVENT =
-  /^(?:add|remove|change|move|online|offline|bind|unbind)(?: [0-9a-f-]{36}(?: [A-Za-z0-9]+=[A-Za-z0-9]+)*)?[\n\0]?$/i
+export const UEVENT = new RegExp(
+  `^(${UEVENT_ACTIONS.join('|')})(?: (${UUID_FORM})((?: [A-Za-z0-9]+=[A-Za-z0-9]+)*))?[\\n\\0]?$`,
+)
+
+/** What is asked for by a write to `uevent`. */
+export interface WrittenUevent {
+  readonly action: (typeof UEVENT_ACTIONS)[number]
+  /** By which listeners know that nothing has happened: a UUID that was written, else 0. */
+  readonly SYNTH_UUID: string
+  readonly [variable: `SYNTH_ARG_${string}`]: string
+}
+
+/** @throws EINVAL */
+export function writtenUevent(bytes: Uint8Array): WrittenUevent {
+  const text = latin1(bytes)
+  const [, word = '', SYNTH_UUID = '0', variables = ''] = UEVENT.exec(text) ?? []
+  const action = UEVENT_ACTIONS.find((known) => known === word)
+  if (action === undefined) {
+    const expected = `one of ${UEVENT_ACTIONS.join(', ')}, perhaps a uuid and NAME=value after it`
+    throw new ErrnoError('EINVAL', `uevent: ${JSON.stringify(text)}: expected ${expected}`)
+  }
+  const pairs = variables
+    .split(' ')
+    .filter((pair) => pair !== '')
+    .map((pair) => pair.split('='))
+    .map(([name, value]) => [`SYNTH_ARG_${name}`, value])
+  return { action, SYNTH_UUID, ...Object.fromEntries(pairs) }
+}
 
 /**
  * A value written to a setting; one newline at its end is none of it.

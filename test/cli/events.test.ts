@@ -62,6 +62,8 @@ describe('events', () => {
         happened.map(({ action }) => action),
         ['add', 'bind', 'unbind', 'remove'],
       )
+      const path = `/devices/virtual/mdpy/mdpy/${UUID}`
+      for (const event of happened) assert.equal('DEVPATH' in event && event.DEVPATH, path)
     })
   }
 

@@ -109,6 +109,7 @@ const GOLDEN: Readonly<Record<string, () => string>> = {
       { action: 'change', parent: 'serial', MDEV_STATE: 'registered', view: SERIAL },
       { action: 'add', ...key, mdev: ACTIVE, types: TYPES },
       { action: 'attach', ...key, mdev: ACTIVE, types: TYPES },
+      { action: 'online', ...key, mdev: ACTIVE, types: TYPES, SYNTH_UUID: '0' },
       {
         action: 'define',
         ...key,

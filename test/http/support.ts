@@ -45,6 +45,7 @@ export class Api implements AsyncDisposable {
     const { machine } = this.daemon
     machine.on('defined', (mdev) => this.definitions.noteDefined(mdev))
     machine.on('undefined', (key) => this.definitions.noteUndefined(key))
+    machine.on('uevent', (of, uevent) => this.events.noteUevent(of, uevent))
   }
 
   get server(): ApiServer {
