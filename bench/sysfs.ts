@@ -8,6 +8,7 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { apiSocket } from '../src/http/client.ts'
+import { prepareMdevctl } from '../vm/mdevctl.ts'
 import { compare } from './comparison.ts'
 import { ManagedMachine, PARENTS, uuidOf } from './managed-machine.ts'
 import type { Bench, Part } from './part.ts'
@@ -27,11 +28,12 @@ export const sysfs: Part = {
   name: 'sysfs',
   about: 'stat, read, write and list in the sysfs tree of 1000 mdevs, beside the HTTP API',
   async measure(bench) {
+    const { argv } = await prepareMdevctl('1.4', { onProgress: (line) => bench.tell(line) })
     await using machine = new ManagedMachine(bench.directory)
     machine.define(MDEVS)
     bench.tell(`starting ${MDEVS} mdevs`)
     await machine.start(MDEVS)
-    const cases = Object.entries(operations(machine)).map(([operation, ways]) => ({
+    const cases = Object.entries(operations(machine, argv)).map(([operation, ways]) => ({
       labels: [operation],
       contestants: Object.entries(ways).map(([name, step]) =>
         contestant(bench, machine, name, step),
@@ -44,14 +46,17 @@ export const sysfs: Part = {
       reference: HTTP,
       notes: [
         'One after the other, from one process. A ratio of more than 1 is faster than HTTP. Over HTTP there is nothing like stat: one mdev is asked for.',
-        'list: names and links of all mdevs. Programs: mdevkit list, which asks over HTTP, and a shell that reads the types of 1000 mdevs.',
+        'list: names and links of all mdevs. Programs: mdevkit list, which asks over HTTP, and the unmodified mdevctl 1.4.',
       ],
     }
     return await compare(bench, table, cases) // before the machine ends
   },
 }
 
-function operations({ api, root }: ManagedMachine): Record<string, Record<string, Step>> {
+function operations(
+  { api, root }: ManagedMachine,
+  [program = '', ...args]: readonly string[],
+): Record<string, Record<string, Step>> {
   const devices = join(root, 'sys/bus/mdev/devices')
   const uuid = uuidOf(0)
   const parent = PARENTS[0]!
@@ -76,7 +81,7 @@ function operations({ api, root }: ManagedMachine): Record<string, Record<string
     'list 1000 mdevs': { [HTTP]: () => api.list(), [FILES]: () => readdirSync(devices) },
     'list by a program': {
       [HTTP]: () => run(process.execPath, [PROGRAM, 'list'], { env }),
-      [FILES]: () => run('sh', ['-c', `ls -l ${devices}/*/mdev_type`], { env }),
+      [FILES]: () => run(program, [...args, 'list'], { env: { ...env, MDEVCTL_ENV_ROOT: root } }),
     },
   }
 }
