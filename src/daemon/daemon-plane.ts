@@ -53,12 +53,21 @@ export class DaemonPlane implements SharedControlPlane {
     readonly faults: readonly DefinitionFault[]
   }> {
     const { mdevs, faults } = await this.#options.machine.list()
+    return { mdevs: this.#waiting(mdevs), faults }
+  }
+
+  async find(uuid: string): Promise<readonly MdevView[]> {
+    return this.#waiting(await this.#options.machine.find(uuid))
+  }
+
+  /** The same, with the reasons why they are not active, where they should be. */
+  #waiting(mdevs: readonly MdevView[]): readonly MdevView[] {
     const said = new Map(
       this.#options.autostart.waiting.map(({ parent, uuid, why }) => [`${parent}/${uuid}`, why]),
     )
     const whyNot = ({ parent, uuid }: MdevView) =>
       said.get(`${parent}/${uuid}`) ?? this.#whyNotStarted(parent)
-    return { mdevs: mdevs.map((mdev) => waiting(mdev, whyNot)), faults }
+    return mdevs.map((mdev) => waiting(mdev, whyNot))
   }
 
   async define(

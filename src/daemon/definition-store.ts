@@ -58,15 +58,20 @@ export class DefinitionStore {
     return { mdevs: mdevs.toSorted(byParentAndUuid), faults }
   }
 
+  /** The definitions of a UUID, by parent; files that are none are passed over. */
+  findReadable(uuid: string): readonly DefinedMdev[] {
+    return this.#parents().flatMap((parent) => {
+      try {
+        return this.find(uuid, parent)
+      } catch {
+        return [] // list() says why
+      }
+    })
+  }
+
   /** The definitions of a UUID: that of one parent, or those of all. @throws EINVAL, ELOOP, EFBIG one is no definition */
   find(uuid: string, parent?: string): readonly DefinedMdev[] {
-    const parents =
-      parent === undefined
-        ? entriesOf(this.#directory)
-            .filter((entry) => entry.isDirectory())
-            .map(({ name }) => name)
-            .toSorted()
-        : [parent]
+    const parents = parent === undefined ? this.#parents() : [parent]
     return parents.flatMap((name) => {
       const key = { parent: name, uuid: parseUuid(uuid) }
       try {
@@ -122,6 +127,14 @@ export class DefinitionStore {
     if (!PARENT_NAME.test(parent))
       throw new ErrnoError('EINVAL', `parent ${JSON.stringify(parent)}: not a file name`)
     return join(this.#directory, parent, parseUuid(uuid))
+  }
+
+  /** Names of those that something is, or was, defined on. */
+  #parents(): readonly string[] {
+    return entriesOf(this.#directory)
+      .filter((entry) => entry.isDirectory() && entry.name !== SCRIPTS)
+      .map(({ name }) => name)
+      .toSorted()
   }
 
   #parse(path: string): Definition {

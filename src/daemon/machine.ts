@@ -79,6 +79,19 @@ export class Machine extends EventEmitter<MachineEvents> implements ControlPlane
     return { mdevs: [...views.values()].toSorted(byParentAndUuid), faults }
   }
 
+  async find(uuid: string): Promise<readonly MdevView[]> {
+    const wanted = parseUuid(uuid)
+    const views = new Map<string, MdevView>()
+    for (const defined of this.#definitions.findReadable(wanted)) views.set(defined.parent, defined)
+    for (const host of this.#hosts.all) {
+      const active = host.mdev(wanted)
+      if (active === undefined) continue
+      const { parent } = active
+      views.set(parent, { ...(views.get(parent) ?? { parent, uuid: wanted }), active })
+    }
+    return [...views.values()].toSorted(byParentAndUuid)
+  }
+
   async define(
     key: DefinitionKey,
     definition: Definition,

@@ -1,13 +1,11 @@
 /** The control plane as one caller has it: what they make is theirs, and what is another's they do not touch unless they say so. */
 import { ErrnoError } from '../lib/errno.ts'
-import { parseUuid } from '../lib/uuid.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
 import type {
   ControlPlane,
   DefinedMdev,
   DefineOptions,
   DefinitionKey,
-  MdevView,
   StartRequest,
   StopOptions,
   TakeOptions,
@@ -36,6 +34,7 @@ export class OwnedPlane implements ControlPlane {
   readonly #options: OwnedPlaneOptions
   readonly parents: ControlPlane['parents']
   readonly list: ControlPlane['list']
+  readonly find: ControlPlane['find']
   readonly changeParent: ControlPlane['changeParent']
 
   constructor(options: OwnedPlaneOptions) {
@@ -43,6 +42,7 @@ export class OwnedPlane implements ControlPlane {
     this.#options = options
     this.parents = plane.parents.bind(plane)
     this.list = plane.list.bind(plane)
+    this.find = plane.find.bind(plane)
     this.changeParent = plane.changeParent.bind(plane)
   }
 
@@ -53,7 +53,7 @@ export class OwnedPlane implements ControlPlane {
     options: DefineOptions = {},
   ): Promise<DefinedMdev> {
     const { plane, caller, fallback } = this.#options
-    const views = await this.#views(key.uuid)
+    const views = await this.#options.plane.find(key.uuid)
     const before = views.find(({ parent }) => parent === key.parent)?.definition
     if (before !== undefined && options.replace === true)
       this.#mustBeOurs(key.uuid, this.#ownerOf(before), options)
@@ -64,7 +64,7 @@ export class OwnedPlane implements ControlPlane {
 
   /** @throws also EPERM one of them is another's; then all stay */
   async undefine(uuid: string, parent?: string, options: TakeOptions = {}): Promise<void> {
-    for (const view of await this.#views(uuid)) {
+    for (const view of await this.#options.plane.find(uuid)) {
       if (view.definition === undefined || (parent ?? view.parent) !== view.parent) continue
       this.#mustBeOurs(uuid, this.#ownerOf(view.definition), options)
     }
@@ -95,7 +95,7 @@ export class OwnedPlane implements ControlPlane {
 
   /** What is active and nobody's was made past the daemon: it is anybody's. */
   async #mustBeOurMdev(uuid: string, options: TakeOptions): Promise<void> {
-    for (const { active } of await this.#views(uuid)) {
+    for (const { active } of await this.#options.plane.find(uuid)) {
       if (active?.owner !== undefined) this.#mustBeOurs(uuid, active.owner, options)
     }
   }
@@ -109,10 +109,5 @@ export class OwnedPlane implements ControlPlane {
 
   #ownerOf(definition: Definition): Owner {
     return ownerOfDefinition(definition) ?? this.#options.fallback
-  }
-
-  async #views(uuid: string): Promise<readonly MdevView[]> {
-    const wanted = parseUuid(uuid)
-    return (await this.#options.plane.list()).mdevs.filter((mdev) => mdev.uuid === wanted)
   }
 }

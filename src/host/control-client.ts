@@ -78,6 +78,11 @@ export class ControlClient extends EventEmitter<ControlClientEvents> {
     return this.#parent?.name ?? ''
   }
 
+  /** An mdev of its, in whatever state. */
+  mdev(uuid: string): MdevSnapshot | undefined {
+    return this.#mdevs.get(uuid)
+  }
+
   /** Whether it bears an mdev, in whatever state. */
   bears(uuid: string): boolean {
     return this.#mdevs.has(uuid)

@@ -79,6 +79,20 @@ export class ApiClient implements ControlPlane {
     return this.#ask('GET', '/v1/mdevs')
   }
 
+  async find(uuid: string): Promise<readonly MdevView[]> {
+    try {
+      return await this.#ask<readonly MdevView[]>('GET', path`/v1/mdevs/${uuid}`)
+    } catch (error) {
+      if (
+        error instanceof ErrnoError &&
+        !(error instanceof UnreachableError) &&
+        error.code === 'ENOENT'
+      )
+        return []
+      throw error
+    }
+  }
+
   async define(
     { parent, uuid }: DefinitionKey,
     definition: Definition,

@@ -1,7 +1,6 @@
 /** The HTTP API as a table: method, path, shapes, and what of the control plane answers. */
 import { type Static, type TSchema, Type } from 'typebox'
 import { type ErrnoCode, ErrnoError } from '../lib/errno.ts'
-import { parseUuid } from '../lib/uuid.ts'
 import type { ControlPlane, TakeOptions } from '../mdev/control-plane.ts'
 import type { Access } from './access.ts'
 import * as shapes from './shapes.ts'
@@ -141,10 +140,9 @@ export const ROUTES: readonly Route[] = [
     reply: Type.Array(shapes.MdevView),
     refusals: ['ENOENT'],
     async run(plane, { params }) {
-      const uuid = parseUuid(params.uuid)
-      const found = (await plane.list()).mdevs.filter((mdev) => mdev.uuid === uuid)
+      const found = await plane.find(params.uuid)
       if (found.length === 0)
-        throw new ErrnoError('ENOENT', `mdev ${uuid}: neither active nor defined`)
+        throw new ErrnoError('ENOENT', `mdev ${params.uuid}: neither active nor defined`)
       return found
     },
   }),

@@ -75,6 +75,8 @@ export interface ControlPlane {
     readonly mdevs: readonly MdevView[]
     readonly faults: readonly DefinitionFault[]
   }>
+  /** A UUID on each parent where it is active or defined, by parent. @throws EINVAL no uuid */
+  find(uuid: string): Promise<readonly MdevView[]>
   /**
    * Defines an mdev; neither its parent nor its type needs to be there.
    *

@@ -119,3 +119,29 @@ describe('Machine.parents', () => {
     await assert.rejects(machine.stop(ONE), { code: 'ENOENT' })
   })
 })
+
+describe('Machine.find()', () => {
+  test('says of one UUID what list() says of it, and passes over what is no definition', async () => {
+    using daemon = new Daemon()
+    const { machine } = daemon
+    await daemon.host(DRIVER, 'a')
+    await daemon.host(DRIVER, 'b')
+    for (const parent of ['b', 'c']) await machine.define({ parent, uuid: ONE }, MANUAL)
+    await machine.define({ parent: 'b', uuid: TWO }, MANUAL)
+    await machine.start({ parent: 'a', type: 'test-2', uuid: ONE })
+    daemon.scratch.write(`mdevctl.d/torn/${ONE}`, '{')
+    const { mdevs } = await machine.list()
+    const expected = mdevs.filter(({ uuid }) => uuid === ONE)
+    assert.deepEqual(
+      expected.map(({ parent, active, definition }) => [parent, active?.type, definition?.type]),
+      [
+        ['a', 'test-2', undefined],
+        ['b', undefined, 'test-1'],
+        ['c', undefined, 'test-1'],
+      ],
+    )
+    assert.deepEqual(await machine.find(ONE.toUpperCase()), expected)
+    assert.deepEqual(await machine.find('00000003-0000-4000-8000-000000000003'), [])
+    await assert.rejects(machine.find('nonsense'), { code: 'EINVAL' })
+  })
+})

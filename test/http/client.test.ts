@@ -41,6 +41,8 @@ describe('ApiClient', () => {
       faults: [],
     })
     assert.deepEqual(await client.list(), await daemon.machine.list())
+    assert.deepEqual(await client.find(uuid(1)), (await client.list()).mdevs)
+    assert.deepEqual(await client.find(uuid(2)), [])
     assert.deepEqual(await client.parents(), await daemon.machine.parents())
     await client.stop(uuid(1), { force: true })
     await client.undefine(uuid(1), 'a:0')
