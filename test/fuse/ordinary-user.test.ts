@@ -1,19 +1,10 @@
-/**
- * A mount by an ordinary user, through fusermount3. It is made in a mount namespace of its own, in which everybody may use
- * /dev/fuse as Debian has it, whatever this machine says.
- */
+/** A mount by an ordinary user, through fusermount3, in a mount namespace of its own. */
 import assert from 'node:assert/strict'
 import { chownSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { test } from 'node:test'
+import { AS_USER, OWN_DEVICE, PRIVATELY, USER } from '../support/ordinary-user.ts'
 import { Mounted, Place } from './mounted.ts'
-
-const USER = 65534 // nobody
-const AS_USER = ['setpriv', `--reuid=${USER}`, `--regid=${USER}`, '--clear-groups']
-const PRIVATELY = ['unshare', '--mount', '--propagation=private', 'bash', '-c']
-const OWN_DEVICE = `
-  command -v fusermount3 > /dev/null || { echo 'no fusermount3: install fuse3'; exit 1; }
-  mount -t tmpfs -o dev tmpfs /mnt && mknod -m 666 /mnt/fuse c 10 229 && mount --bind /mnt/fuse /dev/fuse && exec "$@"`
 
 /** How many mounts there are at the place, by the name of the directory that it is in. */
 const COUNT = 'grep -c "$(basename "$(dirname "$M")")" /proc/mounts'

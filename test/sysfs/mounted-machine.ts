@@ -1,12 +1,13 @@
 /** The machine of machine-program.ts in a process of its own, its tree mounted; and a shell that looks at it. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync } from 'node:fs'
+import { chownSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { compileC } from '../support/cc.ts'
 import { PROJECT } from '../support/mdevkit.ts'
+import { AS_USER } from '../support/ordinary-user.ts'
 import { Scratch } from '../support/scratch.ts'
 
 const PROGRAM = fileURLToPath(new URL('machine-program.js', import.meta.url))
@@ -19,16 +20,28 @@ export interface Played {
   readonly code: number | null
 }
 
+export interface MachineOptions {
+  /** An ordinary user, whose machine it is: shells are his too, in its mount namespace. */
+  readonly user?: number
+  /** What makes it his, before its command line. */
+  readonly prefix?: readonly string[]
+}
+
 export class MountedMachine implements AsyncDisposable {
   readonly scratch = new Scratch()
   readonly root = join(this.scratch.path, 'root')
+  readonly #options: MachineOptions
   readonly #tools = join(this.scratch.path, 'tools')
   #child: ChildProcess | undefined
   #lines: AsyncIterator<string> | undefined
   #said = ''
 
-  static async start(): Promise<MountedMachine> {
-    const machine = new MountedMachine()
+  private constructor(options: MachineOptions) {
+    this.#options = options
+  }
+
+  static async start(options: MachineOptions = {}): Promise<MountedMachine> {
+    const machine = new MountedMachine(options)
     compileC(join(PROJECT, 'test/sysfs/programs/sysfs-tools.c'), machine.#tools)
     try {
       await machine.up()
@@ -49,8 +62,13 @@ export class MountedMachine implements AsyncDisposable {
 
   /** Starts it, again perhaps. */
   async up(): Promise<void> {
+    const { user, prefix = [] } = this.#options
     mkdirSync(this.root, { recursive: true })
-    const child = spawn(process.execPath, ['--enable-source-maps', PROGRAM, this.root])
+    if (user !== undefined)
+      for (const path of [this.scratch.path, this.root]) chownSync(path, user, user)
+    const program = [process.execPath, '--enable-source-maps', PROGRAM, this.root]
+    const [command = '', ...args] = [...prefix, ...program]
+    const child = spawn(command, args)
     this.#child = child
     child.stderr.setEncoding('utf8').on('data', (text: string) => (this.#said += text))
     this.#lines = createInterface(child.stdout)[Symbol.asyncIterator]()
@@ -75,7 +93,11 @@ export class MountedMachine implements AsyncDisposable {
 
   /** A shell that knows the transcript's tools and names. It is not waited for. */
   shell(command: string, user = 0): ChildProcess {
-    return spawn('bash', ['-c', `${this.#prelude()}${command}`], {
+    const into = ['nsenter', `--target=${this.pid}`, '--mount', ...AS_USER]
+    const prefix = this.#options.user === undefined ? [] : into
+    const script = `cd ${this.scratch.path}${this.#prelude()}${command}` // nsenter goes elsewhere
+    const [program, ...args] = [...prefix, 'bash', '-c', script]
+    return spawn(program, args, {
       cwd: this.scratch.path,
       env: { ...process.env, LC_ALL: 'C', COLUMNS: '80', TOOLS: this.#tools, S: this.sys },
       stdio: ['ignore', 'pipe', 'pipe'],
