@@ -130,6 +130,8 @@ T=$C/mtty/mdev_supported_types; P=$C/mdpy/mdev_supported_types
 A=$C/mprobe-a/mdev_supported_types; AP=$S/devices/virtual/mprobe/mprobe-a/mdev_supported_types
 sw() { $TOOLS sw "$@"; }
 sr() { $TOOLS sr "$@"; }
+mm() { $TOOLS mm "$@"; }
+many() { $TOOLS many "$@"; }
 tree() { $TOOLS tree "$@"; }
 u() { printf '%08x-0000-4000-8000-0000%08x\\n' $1 $1; }
 at() { echo "mtty-1=$(cat $T/mtty-1/available_instances) mtty-2=$(cat $T/mtty-2/available_instances)"; }

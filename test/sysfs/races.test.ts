@@ -94,4 +94,21 @@ describe('the mounted tree', () => {
     const again = 'sw $A/mprobe-one/create $(u 2); ls $S/kernel/iommu_groups'
     assert.equal((await machine.play(again)).stdout, 'write(36) = 36\n0\n')
   })
+
+  test('is read by a thousand while mdevs come and go: each sees all of a file, or that it is gone', async () => {
+    await using machine = await MountedMachine.start()
+    const [readers, rounds, mdevs] = [1000, 3, 3]
+    const files = `$T/mtty-1/available_instances $(for i in $(seq 1 ${mdevs}); do echo $D/$(u $i)/mdev_type/name; done)`
+    // as long as somebody reads
+    const writers = `while [ ! -e over ]; do for i in $(seq 1 ${mdevs}); do echo $(u $i) > $T/mtty-1/create; echo 1 > $D/$(u $i)/remove; done; done; at; ls $D`
+    const [read, written] = await Promise.all([
+      machine.play(`many ${readers} ${rounds} ${files}; touch over`),
+      machine.play(writers),
+    ])
+    const [whole = 0, gone = 0, bad] = read.stdout.split(' ').map(Number)
+    assert.deepEqual([read.stderr, bad], ['', 0])
+    assert.equal(whole + gone, readers * rounds * (1 + mdevs))
+    assert.ok(whole >= readers * rounds, `${whole} reads`) // the count is always there
+    assert.deepEqual(written, { stdout: 'mtty-1=24 mtty-2=12\n', stderr: '', code: 0 })
+  })
 })

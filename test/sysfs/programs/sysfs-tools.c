@@ -1,10 +1,16 @@
-/* sw, sr and tree: what the kernel's transcript was recorded with. Called by the name of a link, or as the first argument. */
+/*
+ * sw, sr and tree: what the kernel's transcript was recorded with. mm maps a file, many reads files by many threads at once.
+ * Called by the name of a link, or as the first argument.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -68,6 +74,67 @@ static int sr(int argc, char **argv)
 	return status;
 }
 
+static void mapped(const char *name, int fd, int protection, int flags)
+{
+	char *page = mmap(NULL, 4096, protection, flags, fd, 0);
+	if (page == MAP_FAILED) { printf("%s = -%s\n", name, strerrorname_np(errno)); return; }
+	printf("%s = ", name);
+	escaped(page, strnlen(page, 4096));
+	putchar('\n');
+	munmap(page, 4096);
+}
+
+static int mm(char **argv)
+{
+	int fd = open(argv[1], O_RDONLY);
+	if (fd < 0) { printf("open = -%s\n", strerrorname_np(errno)); return errno; }
+	mapped("MAP_SHARED", fd, PROT_READ, MAP_SHARED);
+	mapped("MAP_PRIVATE", fd, PROT_READ, MAP_PRIVATE);
+	close(fd);
+	return 0;
+}
+
+static char **many_paths;
+static int many_rounds;
+static pthread_barrier_t many_start;
+static atomic_int many_whole, many_gone, many_bad;
+
+/* A file that is there says one line, and one that is not there any more says so. */
+static void *many_reader(void *unused)
+{
+	pthread_barrier_wait(&many_start);
+	for (int round = 0; round < many_rounds; round++) {
+		for (char **path = many_paths; *path; path++) {
+			char bytes[4096];
+			int fd = open(*path, O_RDONLY);
+			ssize_t got = fd < 0 ? -1 : read(fd, bytes, sizeof bytes);
+			if (got > 1 && bytes[got - 1] == '\n') many_whole++;
+			else if (got < 0 && (errno == ENOENT || errno == ENODEV)) many_gone++;
+			else { many_bad++; fprintf(stderr, "%s: %zd %m\n", *path, got); }
+			if (fd >= 0) close(fd);
+		}
+	}
+	return unused;
+}
+
+/* many READERS ROUNDS FILE... */
+static int many(int argc, char **argv)
+{
+	int readers = argc > 3 ? atoi(argv[1]) : 0;
+	many_rounds = argc > 3 ? atoi(argv[2]) : 0;
+	many_paths = argv + 3;
+	pthread_t *threads = calloc(readers, sizeof *threads);
+	pthread_attr_t small;
+	pthread_attr_init(&small);
+	pthread_attr_setstacksize(&small, 64 << 10);
+	if (!threads || pthread_barrier_init(&many_start, NULL, readers)) return 1;
+	for (int i = 0; i < readers; i++)
+		if (pthread_create(&threads[i], &small, many_reader, NULL)) { perror("thread"); exit(1); }
+	for (int i = 0; i < readers; i++) pthread_join(threads[i], NULL);
+	printf("%d %d %d\n", many_whole, many_gone, many_bad);
+	return many_bad > 0;
+}
+
 static void mode_of(mode_t mode, char *text)
 {
 	const char *letters = "rwxrwxrwx";
@@ -118,6 +185,8 @@ int main(int argc, char **argv)
 	setenv("LC_ALL", "C", 1);
 	if (!strcmp(argv[1], "sw")) return sw(argc - 1, argv + 1);
 	if (!strcmp(argv[1], "sr")) return sr(argc - 1, argv + 1);
+	if (!strcmp(argv[1], "mm")) return mm(argv + 1);
+	if (!strcmp(argv[1], "many")) return many(argc - 1, argv + 1);
 	int with_power = !strcmp(argv[2], "-p");
 	tree(argv[with_power ? 3 : 2], "", with_power);
 	return 0;
