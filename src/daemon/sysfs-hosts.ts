@@ -2,6 +2,7 @@
 import type { ControlClient } from '../host/control-client.ts'
 import type { ControlEvent } from '../host/control-protocol.ts'
 import { ErrnoError } from '../lib/errno.ts'
+import { shareFresh } from '../lib/fresh.ts'
 import type { TreeCall } from '../lib/tree.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
 import type { MdevSnapshot, ParentNow, ParentSnapshot } from '../mdev/state.ts'
@@ -14,6 +15,9 @@ import type { Machine } from './machine.ts'
 export class SysfsHosts implements SysfsSource {
   readonly #hosts: Hosts
   readonly #machine: Machine
+  /** Who asks each host for what now, by parent, or parent and UUID: a thousand readers are one question. */
+  readonly #shows = new Map<string, () => Promise<MdevSnapshot>>()
+  readonly #parentShows = new Map<string, () => Promise<ParentNow>>()
 
   constructor(hosts: Hosts, machine: Machine) {
     this.#hosts = hosts
@@ -26,8 +30,13 @@ export class SysfsHosts implements SysfsSource {
 
   subscribe(listener: (event: SysfsEvent) => void): () => void {
     const up = ({ parent }: ControlClient) => listener({ action: 'up', parent })
-    const down = (parent: string) => listener({ action: 'down', parent })
-    const told = ({ action, mdev, ...now }: ControlEvent, host: ControlClient) =>
+    const down = (parent: string) => {
+      this.#parentShows.delete(parent)
+      for (const id of this.#shows.keys()) if (id.startsWith(`${parent}/`)) this.#shows.delete(id)
+      listener({ action: 'down', parent })
+    }
+    const told = ({ action, mdev, ...now }: ControlEvent, host: ControlClient) => {
+      if (action === 'remove' && mdev !== undefined) this.#shows.delete(`${host.name}/${mdev.uuid}`)
       listener({
         action: 'now',
         parent: host.name,
@@ -35,6 +44,7 @@ export class SysfsHosts implements SysfsSource {
         ...(mdev === undefined ? {} : { mdev }),
         removed: action === 'remove',
       })
+    }
     const hosts = this.#hosts.on('up', up).on('down', down).on('event', told)
     return () => hosts.off('up', up).off('down', down).off('event', told)
   }
@@ -62,11 +72,22 @@ export class SysfsHosts implements SysfsSource {
   }
 
   async show({ parent, uuid }: MdevKey): Promise<MdevSnapshot> {
-    return this.#host(parent).showMdev(uuid)
+    const id = `${parent}/${uuid}`
+    let show = this.#shows.get(id)
+    if (show === undefined) {
+      show = shareFresh(async () => this.#host(parent).showMdev(uuid))
+      this.#shows.set(id, show)
+    }
+    return show()
   }
 
   async showParent(parent: string): Promise<ParentNow> {
-    return this.#host(parent).showParent()
+    let show = this.#parentShows.get(parent)
+    if (show === undefined) {
+      show = shareFresh(async () => this.#host(parent).showParent())
+      this.#parentShows.set(parent, show)
+    }
+    return show()
   }
 
   /** @throws ENODEV */
