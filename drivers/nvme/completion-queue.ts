@@ -2,6 +2,7 @@
 import type { Dma } from 'mdevkit'
 import type { Command } from './command.ts'
 import type { Interrupts } from './interrupts.ts'
+import { ringDistance } from './ring-distance.ts'
 import type { ShadowDoorbell } from './shadow-doorbells.ts'
 import { CQE_SIZE } from './spec.ts'
 
@@ -80,7 +81,7 @@ export class CompletionQueue {
   /** The doorbell: the guest has read up to `head`. @returns false where it cannot have */
   ring(head: number): boolean {
     if (head >= this.#size) return false
-    const taken = this.#distance(this.#head, head)
+    const taken = ringDistance(this.#head, head, this.#size)
     if (taken > this.#used) return false
     this.#head = head
     if (taken > 0) this.#count(-taken)
@@ -98,9 +99,7 @@ export class CompletionQueue {
   /** The guest keeps the head there from now on. */
   set shadow(shadow: ShadowDoorbell | undefined) {
     this.#shadow = shadow
-    if (shadow === undefined) return
-    shadow.value = this.#head
-    shadow.ask(this.#head)
+    shadow?.begin(this.#head)
   }
 
   /** Takes what the guest says in memory, and has it ring when there is a need to hear of more. @returns as {@link ring} */
@@ -128,11 +127,7 @@ export class CompletionQueue {
   }
 
   get #used(): number {
-    return this.#distance(this.#head, this.#tail)
-  }
-
-  #distance(from: number, to: number): number {
-    return to >= from ? to - from : to + this.#size - from
+    return ringDistance(this.#head, this.#tail, this.#size)
   }
 
   #hasRoom(): boolean {

@@ -40,6 +40,12 @@ export class ShadowDoorbell {
     this.#write(this.#at, value)
   }
 
+  /** Takes over from the register, where `value` was written last. */
+  begin(value: number): void {
+    this.value = value
+    this.ask(value)
+  }
+
   /** Has the guest ring when it goes on from `value`. What it has stored just now is to be looked for afterwards. */
   ask(value: number): void {
     this.#write(this.#indexAt, value)

@@ -1,6 +1,7 @@
 /** A submission queue: a ring in guest memory from which commands are taken, several at a time (4.1). */
 import { Command, type CommandQueue } from './command.ts'
 import type { CompletionQueue, QueueHost, Submitter } from './completion-queue.ts'
+import { ringDistance } from './ring-distance.ts'
 import type { ShadowDoorbell } from './shadow-doorbells.ts'
 import { SQE_SIZE } from './spec.ts'
 
@@ -74,7 +75,9 @@ export class SubmissionQueue implements CommandQueue, Submitter {
   ring(tail: number): boolean {
     if (tail >= this.#size) return false
     // entries that are not taken yet do not become fewer
-    if (distance(this.#head, tail, this.#size) < distance(this.#head, this.#tail, this.#size))
+    if (
+      ringDistance(this.#head, tail, this.#size) < ringDistance(this.#head, this.#tail, this.#size)
+    )
       return false
     this.#tail = tail
     return true
@@ -87,9 +90,7 @@ export class SubmissionQueue implements CommandQueue, Submitter {
   /** The guest keeps the tail there from now on. */
   set shadow(shadow: ShadowDoorbell | undefined) {
     this.#shadow = shadow
-    if (shadow === undefined) return
-    shadow.value = this.#tail
-    shadow.ask(this.#tail)
+    shadow?.begin(this.#tail)
   }
 
   /** Takes the tail that the guest keeps in memory. */
@@ -198,8 +199,4 @@ export class SubmissionQueue implements CommandQueue, Submitter {
     this.#made++
     return new Command(this)
   }
-}
-
-function distance(from: number, to: number, size: number): number {
-  return to >= from ? to - from : to + size - from
 }
