@@ -12,23 +12,12 @@ export function mdevNodeName({ uuid, parent }: Pick<MdevView, 'uuid' | 'parent'>
   return plain(`mdev_${uuid}_${parent}`)
 }
 
-/** @throws ENOENT none, or no parent, has that name */
-export function findParent(parents: readonly ParentView[], name: string): ParentView {
-  const found = parents.find((parent) => parentNodeName(parent) === name)
-  if (found === undefined) throw noNode(name)
-  return found
-}
-
 /** @throws ENOENT none, or no mdev, has that name */
 export function findMdev(mdevs: readonly MdevView[], name: string): MdevView {
   const found = mdevs.find((mdev) => mdevNodeName(mdev) === name)
-  if (found === undefined) throw noNode(name)
-  return found
-}
-
-function noNode(name: string): ErrnoError {
+  if (found !== undefined) return found
   const message = `no node device with matching name '${name}'; there are: mdevkit nodedev list --all`
-  return new ErrnoError('ENOENT', message)
+  throw new ErrnoError('ENOENT', message)
 }
 
 function plain(text: string): string {

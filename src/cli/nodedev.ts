@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import type { ControlPlane, MdevView, ParentView } from '../http/model.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { freshUuid } from '../lib/uuid.ts'
-import { findMdev, findParent, mdevNodeName, parentNodeName } from './nodedev-names.ts'
+import { findMdev, mdevNodeName, parentNodeName } from './nodedev-names.ts'
 import { formatMdev, formatParent, parseMdev, type WantedMdev } from './nodedev-xml.ts'
 import { presentParents } from './present-parents.ts'
 
@@ -91,8 +91,7 @@ export async function createNode({ plane }: NodedevContext, file: string): Promi
 export async function defineNode({ plane }: NodedevContext, file: string): Promise<string> {
   const { wanted, parent } = await wantedOf(plane, file)
   const { type, attributes, uuid = freshUuid() } = wanted
-  const { mdevs } = await plane.list()
-  const before = mdevs.find((each) => each.uuid === uuid && each.parent === parent)?.definition
+  const before = (await plane.find(uuid)).find((each) => each.parent === parent)?.definition
   const definition = { start: 'manual' as const, ...before, type, attributes }
   await plane.define({ parent, uuid }, definition, { replace: before !== undefined })
   return `Node device '${mdevNodeName({ uuid, parent })}' defined from '${file}'\n`
@@ -153,15 +152,10 @@ async function wantedOf(
 ): Promise<{ readonly wanted: WantedMdev; readonly parent: string }> {
   const wanted = parseMdev(readFileSync(file === '-' ? 0 : file, 'utf8'))
   const parents = await presentParents(plane)
-  return { wanted, parent: parentOf(parents, wanted.parent) }
-}
-
-function parentOf(parents: readonly ParentView[], name: string): string {
-  try {
-    return findParent(parents, name).name
-  } catch (error) {
-    throw new ErrnoError('ENOENT', `invalid parent device '${name}'`, { cause: error })
-  }
+  const parent = parents.find((each) => parentNodeName(each) === wanted.parent)
+  if (parent === undefined)
+    throw new ErrnoError('ENOENT', `invalid parent device '${wanted.parent}'`)
+  return { wanted, parent: parent.name }
 }
 
 function notDefined(name: string): ErrnoError {
