@@ -72,22 +72,11 @@ export class SysfsHosts implements SysfsSource {
   }
 
   async show({ parent, uuid }: MdevKey): Promise<MdevSnapshot> {
-    const id = `${parent}/${uuid}`
-    let show = this.#shows.get(id)
-    if (show === undefined) {
-      show = shareFresh(async () => this.#host(parent).showMdev(uuid))
-      this.#shows.set(id, show)
-    }
-    return show()
+    return shared(this.#shows, `${parent}/${uuid}`, async () => this.#host(parent).showMdev(uuid))
   }
 
   async showParent(parent: string): Promise<ParentNow> {
-    let show = this.#parentShows.get(parent)
-    if (show === undefined) {
-      show = shareFresh(async () => this.#host(parent).showParent())
-      this.#parentShows.set(parent, show)
-    }
-    return show()
+    return shared(this.#parentShows, parent, async () => this.#host(parent).showParent())
   }
 
   /** @throws ENODEV */
@@ -96,4 +85,15 @@ export class SysfsHosts implements SysfsSource {
     if (host === undefined) throw new ErrnoError('ENODEV', `parent ${parent}: its host has gone`)
     return host
   }
+}
+
+/** Asks by what is kept for `id`, made now if it is the first question. */
+async function shared<T>(
+  shows: Map<string, () => Promise<T>>,
+  id: string,
+  ask: () => Promise<T>,
+): Promise<T> {
+  const show = shows.get(id) ?? shareFresh(ask)
+  shows.set(id, show)
+  return show()
 }
