@@ -1,9 +1,9 @@
 /** What both demos have in common: the card in a place of its own, and the host ends of its ports. */
 import { createLogger } from '../src/lib/log.ts'
 import { Unwind } from '../src/lib/unwind.ts'
+import { PrivateDirectory } from '../vm/private-directory.ts'
 import { Card } from './card.ts'
 import { Conversation } from './conversation.ts'
-import { PrivateDirectory } from './private-directory.ts'
 import type { Screen } from './screen.ts'
 import type { OpenWire } from './wire.ts'
 

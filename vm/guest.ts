@@ -1,7 +1,6 @@
 /** Boots a Linux guest in QEMU and holds it: console, shell, QMP, and its end. */
 import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { ErrnoError } from '../src/lib/errno.ts'
@@ -10,6 +9,7 @@ import { GuestConsole, type WaitOptions } from './console.ts'
 import { type InitramfsOptions, buildInitramfs } from './initramfs.ts'
 import { type Leashed, spawnLeashed } from './leash.ts'
 import { type Machine, qemuArguments } from './qemu-arguments.ts'
+import { PrivateDirectory } from './private-directory.ts'
 import { Qmp, type QmpEvent } from './qmp.ts'
 import { type RunResult, SHELL_READY, runInShell, shellInit } from './shell.ts'
 
@@ -70,10 +70,11 @@ export class Guest implements AsyncDisposable {
    */
   static async boot(options: GuestOptions): Promise<Guest> {
     options.signal?.throwIfAborted()
-    const directory = await mkdtemp(join(tmpdir(), 'mdevkit-guest-')) // mode 0700
+    const directory = await PrivateDirectory.create('mdevkit-guest-')
     let guest: Guest | undefined
     try {
-      const files = { initramfs: join(directory, 'initramfs'), qmp: join(directory, 'qmp.sock') }
+      const { path } = directory
+      const files = { initramfs: join(path, 'initramfs'), qmp: join(path, 'qmp.sock') }
       await writeFile(files.initramfs, await buildInitramfs(options))
       options.signal?.throwIfAborted()
       const { qemu, kernel } = options.assets
@@ -89,7 +90,7 @@ export class Guest implements AsyncDisposable {
       return guest
     } catch (error) {
       await guest?.stop()
-      await rm(directory, { recursive: true, force: true })
+      await directory[Symbol.asyncDispose]()
       options.signal?.throwIfAborted()
       throw error
     }

@@ -58,6 +58,13 @@ test('demo killed while the guest boots leaves nothing behind either', async () 
   while (run.left.length > 0 || run.processes.length > 0) await sleep(5)
 })
 
+test('demo killed when there is no more of the guest than its directory leaves nothing behind', async () => {
+  await using run = new DemoRun([])
+  while (!run.left.some((name) => name.startsWith('mdevkit-guest-'))) await sleep(1)
+  await run.stop('SIGKILL')
+  while (run.left.length > 0 || run.processes.length > 0) await sleep(5)
+})
+
 test('demo fails with 1 when QEMU ends', async () => {
   await using run = new DemoRun([])
   await run.stdout.waitFor(/port 0 > \$ uname/)

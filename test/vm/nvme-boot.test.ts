@@ -1,8 +1,7 @@
 /** SeaBIOS boots from a slice, by its own NVMe driver: the boot sector reads more of the disk and writes it to the serial port. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { closeSync, mkdtempSync, openSync, truncateSync, writeSync } from 'node:fs'
-import { join } from 'node:path'
+import { closeSync, openSync, truncateSync, writeSync } from 'node:fs'
 import { after, test } from 'node:test'
 import { nvme } from '../../drivers/nvme/nvme.ts'
 import { Host } from '../../src/host/host.ts'
@@ -11,6 +10,7 @@ import { createLogger } from '../../src/lib/log.ts'
 import { freshUuid } from '../../src/lib/uuid.ts'
 import { spawnLeashed } from '../../vm/leash.ts'
 import { prepareVm } from '../../vm/prepare.ts'
+import { PrivateDirectory } from '../../vm/private-directory.ts'
 import { Scratch } from '../support/scratch.ts'
 
 const MIB = 2 ** 20
@@ -74,7 +74,7 @@ test('SeaBIOS finds the disk, boots from it, and reads what the boot sector asks
     ]
     const leashed = await spawnLeashed([...argv, ...machine.flat()], {
       env,
-      directory: mkdtempSync(join(scratch.path, 'qemu-')),
+      directory: await PrivateDirectory.create('mdevkit-boot-'),
     })
     const { child } = leashed
     const exited = once(child, 'exit')
