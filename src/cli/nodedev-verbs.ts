@@ -13,6 +13,8 @@ import {
   undefineNode,
 } from './nodedev.ts'
 
+const FORCE = ['-f, --force', 'take what another owner has made'] as const
+
 /** @param out standard output */
 export function addNodedev(
   program: Command,
@@ -49,12 +51,19 @@ export function addNodedev(
   ofNode('info', 'print whether it is active, defined, and started by itself').action(
     runs(nodeInfo),
   )
-  ofFile('define', 'define an mdev, or change its definition').action(runs(defineNode))
+  ofFile('define', 'define an mdev, or change its definition')
+    .option(...FORCE)
+    .action(runs(defineNode))
   ofFile('create', 'make an mdev active that is not defined').action(runs(createNode))
   ofNode('start', 'make an mdev active that is defined').action(runs(startNode))
-  ofNode('destroy', 'remove an active mdev').action(runs(destroyNode))
-  ofNode('undefine', 'take a definition back').action(runs(undefineNode))
+  ofNode('destroy', 'remove an active mdev')
+    .option(...FORCE)
+    .action(runs(destroyNode))
+  ofNode('undefine', 'take a definition back')
+    .option(...FORCE)
+    .action(runs(undefineNode))
   ofNode('autostart', 'start it whenever its parent is there')
     .option('--disable', 'start it only when told to')
+    .option(...FORCE)
     .action(runs(autostartNode))
 }

@@ -25,6 +25,11 @@ export interface NodedevListOptions {
   readonly transient?: boolean
 }
 
+export interface NodedevForceOptions {
+  /** Though another owner has made it. */
+  readonly force?: boolean
+}
+
 /** @returns names, a line each */
 export async function listNodes(
   { plane }: NodedevContext,
@@ -88,12 +93,17 @@ export async function createNode({ plane }: NodedevContext, file: string): Promi
 }
 
 /** Defines an mdev; one that is defined already is changed. @throws as ControlPlane.define · EINVAL the file */
-export async function defineNode({ plane }: NodedevContext, file: string): Promise<string> {
+export async function defineNode(
+  { plane }: NodedevContext,
+  file: string,
+  { force = false }: NodedevForceOptions = {},
+): Promise<string> {
   const { wanted, parent } = await wantedOf(plane, file)
   const { type, attributes, uuid = freshUuid() } = wanted
   const before = (await plane.find(uuid)).find((each) => each.parent === parent)?.definition
   const definition = { start: 'manual' as const, ...before, type, attributes }
-  await plane.define({ parent, uuid }, definition, { replace: before !== undefined })
+  const options = { replace: before !== undefined, takeOver: force }
+  await plane.define({ parent, uuid }, definition, options)
   return `Node device '${mdevNodeName({ uuid, parent })}' defined from '${file}'\n`
 }
 
@@ -106,22 +116,30 @@ export async function startNode({ plane }: NodedevContext, name: string): Promis
   return `Device ${name} started\n`
 }
 
-/** @throws ENOENT it is not active · EBUSY a client uses it */
-export async function destroyNode({ plane }: NodedevContext, name: string): Promise<string> {
+/** @throws ENOENT it is not active · EBUSY a client uses it · EPERM another has made it */
+export async function destroyNode(
+  { plane }: NodedevContext,
+  name: string,
+  { force = false }: NodedevForceOptions = {},
+): Promise<string> {
   const { parents, mdevs } = await nodesOf(plane)
   if (parents.some((each) => parentNodeName(each) === name))
     throw new ErrnoError('EOPNOTSUPP', `${name}: Unsupported device type`)
   const { uuid, active } = findMdev(mdevs, name)
   if (active === undefined) throw new ErrnoError('ENOENT', `${name}: Device is not active`)
-  await plane.stop(uuid)
+  await plane.stop(uuid, { takeOver: force })
   return `Destroyed node device '${name}'\n`
 }
 
-/** @throws ENOENT it is not defined */
-export async function undefineNode({ plane }: NodedevContext, name: string): Promise<string> {
+/** @throws ENOENT it is not defined · EPERM another has defined it */
+export async function undefineNode(
+  { plane }: NodedevContext,
+  name: string,
+  { force = false }: NodedevForceOptions = {},
+): Promise<string> {
   const { uuid, parent, definition } = findMdev((await plane.list()).mdevs, name)
   if (definition === undefined) throw notDefined(name)
-  await plane.undefine(uuid, parent)
+  await plane.undefine(uuid, parent, { takeOver: force })
   return `Undefined node device '${name}'\n`
 }
 
@@ -129,12 +147,13 @@ export async function undefineNode({ plane }: NodedevContext, name: string): Pro
 export async function autostartNode(
   { plane }: NodedevContext,
   name: string,
-  { disable = false }: { readonly disable?: boolean },
+  { disable = false, force = false }: NodedevForceOptions & { readonly disable?: boolean },
 ): Promise<string> {
   const { uuid, parent, definition } = findMdev((await plane.list()).mdevs, name)
   if (definition === undefined) throw notDefined(name)
   const start = disable ? 'manual' : 'auto'
-  await plane.define({ uuid, parent }, { ...definition, start }, { replace: true })
+  const options = { replace: true, takeOver: force }
+  await plane.define({ uuid, parent }, { ...definition, start }, options)
   return `Device ${name} ${disable ? 'unmarked' : 'marked'} as autostarted\n`
 }
 

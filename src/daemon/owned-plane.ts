@@ -6,6 +6,7 @@ import type {
   DefinedMdev,
   DefineOptions,
   DefinitionKey,
+  ParentView,
   StartRequest,
   StopOptions,
   TakeOptions,
@@ -35,7 +36,6 @@ export class OwnedPlane implements ControlPlane {
   readonly parents: ControlPlane['parents']
   readonly list: ControlPlane['list']
   readonly find: ControlPlane['find']
-  readonly changeParent: ControlPlane['changeParent']
 
   constructor(options: OwnedPlaneOptions) {
     const { plane } = options
@@ -43,7 +43,6 @@ export class OwnedPlane implements ControlPlane {
     this.parents = plane.parents.bind(plane)
     this.list = plane.list.bind(plane)
     this.find = plane.find.bind(plane)
-    this.changeParent = plane.changeParent.bind(plane)
   }
 
   /** Who has defined it first stays its owner. @throws also EPERM it is another's */
@@ -56,7 +55,7 @@ export class OwnedPlane implements ControlPlane {
     const views = await this.#options.plane.find(key.uuid)
     const before = views.find(({ parent }) => parent === key.parent)?.definition
     if (before !== undefined && options.replace === true)
-      this.#mustBeOurs(key.uuid, this.#ownerOf(before), options)
+      this.#mustBeOurs(`mdev ${key.uuid}`, this.#ownerOf(before), options)
     const owner = before === undefined ? caller : this.#ownerOf(before)
     const named = isSameOwner(owner, fallback) ? undefined : owner
     return plane.define(key, withOwner(definition, named), options)
@@ -66,7 +65,7 @@ export class OwnedPlane implements ControlPlane {
   async undefine(uuid: string, parent?: string, options: TakeOptions = {}): Promise<void> {
     for (const view of await this.#options.plane.find(uuid)) {
       if (view.definition === undefined || (parent ?? view.parent) !== view.parent) continue
-      this.#mustBeOurs(uuid, this.#ownerOf(view.definition), options)
+      this.#mustBeOurs(`mdev ${uuid}`, this.#ownerOf(view.definition), options)
     }
     return this.#options.plane.undefine(uuid, parent)
   }
@@ -93,18 +92,31 @@ export class OwnedPlane implements ControlPlane {
     return this.#options.plane.change(uuid, attributes)
   }
 
+  /** It is a change of every mdev on it. @throws also EPERM one of them is another's */
+  async changeParent(
+    parent: string,
+    attributes: AttributeTexts,
+    options: TakeOptions = {},
+  ): Promise<ParentView> {
+    const { mdevs = [] } = (await this.parents()).find(({ name }) => name === parent) ?? {}
+    for (const { uuid, owner } of mdevs)
+      if (owner !== undefined) this.#mustBeOurs(`parent ${parent}: mdev ${uuid}`, owner, options)
+    return this.#options.plane.changeParent(parent, attributes)
+  }
+
   /** What is active and nobody's was made past the daemon: it is anybody's. */
   async #mustBeOurMdev(uuid: string, options: TakeOptions): Promise<void> {
     for (const { active } of await this.#options.plane.find(uuid)) {
-      if (active?.owner !== undefined) this.#mustBeOurs(uuid, active.owner, options)
+      if (active?.owner !== undefined) this.#mustBeOurs(`mdev ${uuid}`, active.owner, options)
     }
   }
 
-  #mustBeOurs(uuid: string, owner: Owner, { takeOver = false }: TakeOptions): void {
+  /** @param what begins what is said of it: `mdev UUID` */
+  #mustBeOurs(what: string, owner: Owner, { takeOver = false }: TakeOptions): void {
     const { caller } = this.#options
     if (takeOver || isSameOwner(owner, caller)) return
     const whose = describeOwner(owner, caller)
-    throw new ErrnoError('EPERM', `mdev ${uuid}: made by ${whose}; --force to take it anyway`)
+    throw new ErrnoError('EPERM', `${what}: made by ${whose}; --force to take it anyway`)
   }
 
   #ownerOf(definition: Definition): Owner {

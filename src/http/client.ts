@@ -124,8 +124,12 @@ export class ApiClient implements ControlPlane {
     return this.#ask('PATCH', path`/v1/mdevs/${uuid}` + query(options), { attributes })
   }
 
-  async changeParent(parent: string, attributes: AttributeTexts): Promise<ParentView> {
-    return this.#ask('PATCH', path`/v1/parents/${parent}`, { attributes })
+  async changeParent(
+    parent: string,
+    attributes: AttributeTexts,
+    options: TakeOptions = {},
+  ): Promise<ParentView> {
+    return this.#ask('PATCH', path`/v1/parents/${parent}` + query(options), { attributes })
   }
 
   /**

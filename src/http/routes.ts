@@ -108,14 +108,16 @@ export const ROUTES: readonly Route[] = [
     name: 'changeParent',
     method: 'PATCH',
     path: '/v1/parents/:parent',
-    summary: 'Changes settings of a parent itself.',
+    summary: 'Changes settings of a parent itself, and so of all mdevs on it.',
     needs: 'admin',
     params: ByParent,
+    query: TakeOver,
     body: shapes.ChangeRequest,
     status: 200,
     reply: shapes.Parent,
     refusals: ['ENOENT', 'EBUSY', 'EOPNOTSUPP', 'EDQUOT', 'ENODEV', 'ETIMEDOUT'],
-    run: async (plane, { params, body }) => plane.changeParent(params.parent, body.attributes),
+    run: async (plane, { params, query, body }) =>
+      plane.changeParent(params.parent, body.attributes, taking(query)),
   }),
   route({
     name: 'list',

@@ -102,7 +102,11 @@ export interface ControlPlane {
   /** Changes settings of an active mdev. @throws ENOENT it is not active · as MdevDevice.changeAttributes */
   change(uuid: string, attributes: AttributeTexts, options?: TakeOptions): Promise<MdevSnapshot>
   /** Changes settings of a parent itself. @throws ENOENT no host runs it · as Parent.changeAttributes */
-  changeParent(parent: string, attributes: AttributeTexts): Promise<ParentView>
+  changeParent(
+    parent: string,
+    attributes: AttributeTexts,
+    options?: TakeOptions,
+  ): Promise<ParentView>
 }
 
 /** What a machine offers to several callers. */

@@ -8,6 +8,7 @@ import { Host } from '../../src/host/host.ts'
 import { hostSocket } from '../../src/host/paths.ts'
 import { ApiClient, apiSocket } from '../../src/http/client.ts'
 import { silentLogger } from '../../src/lib/log.ts'
+import type { Driver } from '../../src/mdev/driver.ts'
 import { driverOf } from '../mdev/support.ts'
 import { Scratch } from '../support/scratch.ts'
 
@@ -26,8 +27,8 @@ export class Bench implements AsyncDisposable {
     return daemon
   }
 
-  host(name: string): Host {
-    const host = new Host({ driver: driverOf(), log: silentLogger, root: this.root, name })
+  host(name: string, driver: Driver = driverOf()): Host {
+    const host = new Host({ driver, log: silentLogger, root: this.root, name })
     const path = hostSocket(this.root, name)
     const control = new ControlServer({ host, path, log: silentLogger, onUnregistered: () => {} })
     this.#running.push(control, host)

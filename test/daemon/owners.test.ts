@@ -3,13 +3,16 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
+import { Command } from 'commander'
+import { addNodedev } from '../../src/cli/nodedev-verbs.ts'
 import { parseConfig } from '../../src/daemon/config.ts'
 import { definitionsDirectory } from '../../src/daemon/daemon.ts'
 import { ApiClient, apiSocket } from '../../src/http/client.ts'
 import type { ControlPlane } from '../../src/mdev/control-plane.ts'
+import { choice } from '../../src/mdev/attribute.ts'
 import { formatDefinition } from '../../src/mdev/definition.ts'
 import { userName } from '../../src/os/user-name.ts'
-import { uuid } from '../mdev/support.ts'
+import { driverOf, uuid } from '../mdev/support.ts'
 import { Bench } from './bench.ts'
 
 const MANUAL = { type: 'test-1', start: 'manual', attributes: [] } as const
@@ -17,6 +20,12 @@ const US = userName(process.geteuid?.() ?? 0)
 
 function clientOf(bench: Bench, owner: string): ApiClient {
   return new ApiClient(apiSocket(bench.root), { owner })
+}
+
+async function nodedev(plane: ControlPlane, words: readonly string[]): Promise<void> {
+  const program = new Command('mdevkit').exitOverride()
+  addNodedev(program, { plane, sysfs: '/sys' }, () => {})
+  await program.parseAsync(['nodedev', ...words], { from: 'user' })
 }
 
 async function found(bench: Bench): Promise<void> {
@@ -111,6 +120,60 @@ describe('owners', () => {
       [owner, { user: US, tool: US }],
     )
     await assert.rejects(bench.client.stop(uuid(1)), { message: /made by virt-tool of alice;/ })
+  })
+
+  test('settings of a parent are those of every mdev on it: EPERM while one is of another', async () => {
+    await using bench = new Bench()
+    await bench.daemon()
+    const pace = choice(['slow', 'fast'], { default: 'slow', description: '', change: 'live' })
+    const driver = driverOf({ parentAttributes: { pace }, changeParentAttributes: () => {} })
+    const { parent } = bench.host('a', driver)
+    await found(bench)
+    const [libvirt, other] = [clientOf(bench, 'libvirt'), clientOf(bench, 'other')]
+    const to = (word: string) => [['pace', word]] as const
+    await other.changeParent('a', to('fast')) // nobody has an mdev there
+    await parent.create('test-1', uuid(2)) // past the daemon: nobody's
+    await libvirt.start({ parent: 'a', type: 'test-1', uuid: uuid(1) })
+    await assert.rejects(other.changeParent('a', to('slow')), {
+      code: 'EPERM',
+      message: `parent a: mdev ${uuid(1)}: made by libvirt; --force to take it anyway`,
+    })
+    assert.deepEqual(parent.values, { pace: 'fast' })
+    await libvirt.changeParent('a', to('slow'))
+    await other.changeParent('a', to('fast'), { takeOver: true })
+    assert.deepEqual(parent.values, { pace: 'fast' })
+    await assert.rejects(other.changeParent('b', to('fast')), { code: 'ENOENT' })
+  })
+
+  test("`nodedev` leaves what is another's alone too, without --force", async () => {
+    await using bench = new Bench()
+    await bench.daemon()
+    bench.host('a')
+    await found(bench)
+    const libvirt = clientOf(bench, 'libvirt')
+    await libvirt.define({ parent: 'a', uuid: uuid(1) }, MANUAL)
+    await libvirt.start({ uuid: uuid(1) })
+    const name = `mdev_${uuid(1).replaceAll('-', '_')}_a`
+    const capability = `<capability type="mdev"><type id="test-1"/><uuid>${uuid(1)}</uuid></capability>`
+    const xml = bench.scratch.write(
+      'x.xml',
+      `<device><parent>test_a</parent>${capability}</device>`,
+    )
+    for (const words of [
+      ['destroy', name],
+      ['autostart', name],
+      ['define', xml],
+      ['undefine', name],
+    ]) {
+      const before = await bench.client.list()
+      await assert.rejects(nodedev(bench.client, words), {
+        code: 'EPERM',
+        message: /made by libvirt; --force/,
+      })
+      assert.deepEqual(await bench.client.list(), before)
+      await nodedev(bench.client, [...words, '--force'])
+    }
+    assert.deepEqual((await bench.client.list()).mdevs, [])
   })
 
   test('a name that is none is EINVAL', async () => {

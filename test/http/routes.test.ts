@@ -56,6 +56,8 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     ['/v1/parents/a', { attributes: [['colour', 'red']] }, 404, 'ENOENT'],
     ['/v1/parents/b', { attributes: [['pace', 'fast']] }, 404, 'ENOENT'],
     ['/v1/parents/a', {}, 400, 'EINVAL'],
+    ['/v1/parents/a?takeOver=maybe', { attributes: [] }, 400, 'EINVAL'],
+    ['/v1/parents/a?takeOver=true', { attributes: [['pace', 'slow']] }, 200],
   ],
   list: [['/v1/mdevs', undefined, 200]],
   mdev: [
