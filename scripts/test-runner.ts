@@ -8,12 +8,19 @@ import { readdirSync, readFileSync, existsSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
+import { cutLines, describeFailure } from './test-failure.ts'
 
 /** Directories and names of files that are run alone: they measure time, or show people what happens. Machines are booted two at a time. */
 const ALONE = /(^|\/)demo\/|\.alone\.test\.js$/
 
 /** Files at a time, of those that need not be alone. */
 const CONCURRENCY = 2
+
+/** Lines of a failed file's own that are shown. */
+const MOST_SAID = 15
+
+/** Lines that all failures may take: of the report only its end may be kept. */
+const MOST_FAILED_LINES = 150
 
 const SUMMARY = /^(tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) /
 
@@ -107,9 +114,10 @@ export async function runTests(options: RunnerOptions): Promise<Outcome> {
 
 /** The end of the report; its last line is `N passed, N failed`. */
 export function formatOutcome(outcome: Outcome): string {
+  const each = Math.max(8, Math.floor(MOST_FAILED_LINES / (outcome.failures.length + 1)))
   const lines = outcome.failures.flatMap(({ file, titles, message }) => [
     [file, ...titles].join(' › '),
-    ...message.split('\n').map((line) => `    ${line}`),
+    ...cutLines(message.split('\n'), each).map((line) => `    ${line}`),
   ])
   if (lines.length > 0) lines.unshift('failed:')
   if (outcome.skipped > 0) lines.push(`${outcome.skipped} skipped or to do`)
@@ -119,6 +127,7 @@ export function formatOutcome(outcome: Outcome): string {
 
 async function runFile(file: string, options: RunnerOptions): Promise<Outcome> {
   const name = relative(options.root, file)
+  const began = performance.now()
   const tally = new Tally(file, name)
   const report: string[] = []
   const reporter = new spec()
@@ -153,7 +162,8 @@ async function runFile(file: string, options: RunnerOptions): Promise<Outcome> {
     reporter.once('end', resolve)
     reporter.end()
   })
-  options.write(`\n${name}\n${report.join('')}`)
+  const seconds = ((performance.now() - began) / 1000).toFixed(1)
+  options.write(`\n${name} (${seconds} s)\n${report.join('')}`)
   return tally.outcome
 }
 
@@ -170,6 +180,7 @@ export class Tally {
   readonly #titles: string[] = [] // of the tests reported as begun, outermost first
   readonly #children: number[] = [] // tests ended since their parent began, by nesting
   readonly #running: string[] = []
+  readonly #said: string[] = [] // its last lines
   #queued = 0 // and not yet ended
   #ended = 0
 
@@ -184,6 +195,11 @@ export class Tally {
 
   /** @returns whether a test began or ended */
   add({ type, data }: TestEvent): boolean {
+    if (type === 'test:stdout' || type === 'test:stderr') {
+      this.#said.push(...(data.message ?? '').trimEnd().split('\n'))
+      this.#said.splice(0, this.#said.length - MOST_SAID)
+      return false
+    }
     const title = data.name ?? ''
     const nesting = data.nesting ?? 0
     if (title === this.#file) {
@@ -209,9 +225,11 @@ export class Tally {
     }
   }
 
-  /** A failure of the file, or of the test below `titles`. */
+  /** A failure of the file, with what it said last, or of the test below `titles`. */
   fail(titles: readonly string[], message: string): void {
-    this.outcome.failures.push({ file: this.#name, titles, message })
+    const said = titles.length > 0 || this.#said.length === 0 ? [] : ['it said:', ...this.#said]
+    const whole = [message, ...said].join('\n')
+    this.outcome.failures.push({ file: this.#name, titles, message: whole })
   }
 
   /** Why the file should be stopped, after so long without a test beginning or ending; undefined if it should not. */
@@ -248,7 +266,7 @@ export class Tally {
     const optional = isSet(skip) || isSet(todo)
     if (type === 'test:fail' && !optional) {
       if (failureType(details?.error) === 'subtestsFailed') return
-      this.fail([...this.#titles.slice(0, nesting), title], messageOf(details?.error))
+      this.fail([...this.#titles.slice(0, nesting), title], describeFailure(details?.error))
     } else if (!hasChildren) {
       if (optional) this.outcome.skipped++
       else this.outcome.passed++
@@ -269,12 +287,6 @@ function isSet(value: unknown): boolean {
 
 function failureType(error: unknown): string | undefined {
   return (error as { failureType?: string } | undefined)?.failureType
-}
-
-/** node:test wraps what a test threw; its cause is the thing itself. */
-function messageOf(error: unknown): string {
-  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error
-  return cause instanceof Error ? cause.message : String(cause)
 }
 
 /** Kills the child process that runs `file`, and all that descend from it, so that nothing keeps our pipes open. */

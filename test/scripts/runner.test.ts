@@ -57,6 +57,25 @@ describe('test runner', () => {
     assert.equal(status, 1)
   })
 
+  test('says of a failure what came, what was expected and where, and of a file what it said last', () => {
+    const { failed, stdout } = runOver({
+      a: `import assert from 'node:assert/strict'
+          test('a', () => assert.match('7', /8/, 'seven'))`,
+      b: `test('b', () => { console.error('last words'); process.exit(3) })`,
+    })
+    const text = failed.join('\n')
+    assert.match(
+      text,
+      /a\.test\.js › a\n {4}seven\n {4}expected: \/8\/\n {4}came: {5}7\n {4}at .*a\.test\.js:3:\d+\)\n/,
+      stdout,
+    )
+    assert.match(
+      text,
+      /b\.test\.js\n {4}the process .* code 3\n {4}it said:\n {4}last words\n/,
+      stdout,
+    )
+  })
+
   test('counts neither skipped tests nor those to do as passed', () => {
     const { status, lastLine, stdout } = runOver({
       optional: `test('a', () => {}); test.skip('b', () => {}); test.todo('c', () => { throw new Error() })`,
@@ -104,10 +123,10 @@ describe('test runner', () => {
         'vm/last': `test('still runs', () => {})`,
       },
       '--timeout-ms',
-      '1500',
+      '5000', // time enough to begin, on a busy machine too
     )
-    assert.match(stdout, /busy\.test\.js\n {4}stopped: .* within 1500 ms/)
-    assert.match(stdout, /waits\.test\.js\n {4}stopped: 'waits' did not end within 1500 ms/)
+    assert.match(stdout, /busy\.test\.js\n {4}stopped: .* within 5000 ms/)
+    assert.match(stdout, /waits\.test\.js\n {4}stopped: 'waits' did not end within 5000 ms/)
     assert.equal(lastLine, '2 passed, 2 failed', stdout)
     assert.equal(status, 1)
   })
@@ -182,11 +201,22 @@ test('Tally counts a suite whose hook fails as one failure', () => {
     data: { name: 's', nesting: 0, details: { type: 'suite', error } },
   })
   tally.end()
-  assert.deepEqual(tally.outcome, {
-    passed: 0,
-    skipped: 0,
-    failures: [{ file: 'f.test.js', titles: ['s'], message: 'hook' }],
-  })
+  const { passed, failures } = tally.outcome
+  assert.equal(passed, 0)
+  assert.deepEqual(
+    failures.map(({ file, titles, message }) => [file, titles, message.split('\n')[0]]),
+    [['f.test.js', ['s'], 'hook']],
+  )
+})
+
+test('formatOutcome() shows some of every failure in so few lines that none pushes another out', () => {
+  const message = Array.from({ length: 1000 }, (_, index) => `line ${index}`).join('\n')
+  const failure = { file: 'a', titles: ['b'], message }
+  const outcome = { passed: 0, skipped: 0, failures: Array.from({ length: 10 }, () => failure) }
+  const lines = formatOutcome(outcome).split('\n')
+  assert.ok(lines.length < 200, `${lines.length} lines`)
+  for (const line of ['a › b', '    line 0', '    line 999'])
+    assert.equal(lines.filter((one) => one === line).length, 10)
 })
 
 test('formatOutcome() ends in the totals', () => {
