@@ -21,7 +21,7 @@ const KVM = '/dev/kvm'
 /**
  * One machine with all of these mdevs. It needs no daemon.
  *
- * @throws EINVAL no UUID · ENOENT it is not active · EBUSY a client has it, or another of its group · EEXIST it is named twice · as viewMachine
+ * @throws EINVAL no UUID · ENOENT it is not active · EBUSY a client has it, or another of its group · EEXIST it is named twice · EOPNOTSUPP it is run in the foreground · as viewMachine
  */
 export async function attach(
   names: readonly string[],
@@ -60,7 +60,10 @@ function mustBeUuid(text: string): string {
   return uuid
 }
 
-function activeMdev({ mdevs, daemon, unreachable }: MachineView, uuid: string): MdevSnapshot {
+function activeMdev(
+  { mdevs, foreground, daemon, unreachable }: MachineView,
+  uuid: string,
+): MdevSnapshot {
   const found = mdevs.filter((mdev) => mdev.uuid === uuid)
   const active = found.find((mdev) => mdev.active !== undefined)?.active
   if (active?.client !== undefined)
@@ -75,6 +78,12 @@ function activeMdev({ mdevs, daemon, unreachable }: MachineView, uuid: string): 
       `mdev ${uuid}: defined, and not active${why}; start it with: mdevkit start -u ${uuid}`,
     )
   }
+  const runs = foreground.find((mdev) => mdev.uuid === uuid)
+  if (runs !== undefined)
+    throw new ErrnoError(
+      'EOPNOTSUPP',
+      `mdev ${uuid}: run in the foreground by pid ${runs.pid}, which has printed what gives it to a machine`,
+    )
   if (daemon === undefined && unreachable !== undefined) throw unreachable
   throw new ErrnoError('ENOENT', `mdev ${uuid}: neither active nor defined`)
 }

@@ -2,6 +2,7 @@
 import { readdirSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { ControlClient } from '../host/control-client.ts'
+import { type ForegroundMdev, foregroundMdevs } from '../host/foreground-mdevs.ts'
 import { hostSocket } from '../host/paths.ts'
 import { ApiClient, apiSocket, type DaemonHealth } from '../http/client.ts'
 import type { DefinitionFault, MdevView, ParentView } from '../http/model.ts'
@@ -16,6 +17,8 @@ export interface MachineView {
   readonly parents: readonly ParentView[]
   readonly mdevs: readonly MdevView[]
   readonly faults: readonly DefinitionFault[]
+  /** What is run past every daemon, and not managed by any. */
+  readonly foreground: readonly ForegroundMdev[]
   /** Hosts that listen and do not answer: why, in one line each. */
   readonly silent: readonly string[]
 }
@@ -32,10 +35,12 @@ export async function viewMachine(root: string): Promise<MachineView> {
       api.parents(),
       api.list(),
     ])
-    return { daemon, parents, mdevs, faults, silent: [] }
+    return { daemon, parents, mdevs, faults, foreground: foregroundMdevs(root), silent: [] }
   } catch (error) {
     if (!(error instanceof UnreachableError) || exitCodeOf(error) === DENIED) throw error
-    return { daemon: undefined, unreachable: error, faults: [], ...(await viewHosts(root)) }
+    const foreground = foregroundMdevs(root)
+    const none = { daemon: undefined, unreachable: error, faults: [], foreground }
+    return { ...none, ...(await viewHosts(root)) }
   }
 }
 

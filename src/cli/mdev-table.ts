@@ -1,4 +1,5 @@
 /** Mdevs, parents and types as tables. */
+import type { ForegroundMdev } from '../host/foreground-mdevs.ts'
 import type { MdevView, ParentView } from '../http/model.ts'
 import type { Paints } from './paint.ts'
 import { type Cell, table } from './table.ts'
@@ -37,6 +38,14 @@ function stateOf(
   if (active !== undefined)
     return { text: active.state, paint: active.state === 'active' ? good : fair }
   return waits === undefined ? 'defined' : { text: 'waiting', paint: bad }
+}
+
+/** What only the process that bears it can end. */
+export function foregroundTable(mdevs: readonly ForegroundMdev[]): string {
+  return table(
+    ['RUN IN THE FOREGROUND', 'PARENT', 'PID', 'SOCKET'],
+    mdevs.map(({ uuid, parent, pid, socket }) => [uuid, parent, String(pid), socket]),
+  )
 }
 
 export function parentTable(parents: readonly ParentView[], paints: Paints): string {

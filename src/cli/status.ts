@@ -2,7 +2,7 @@
 import { runtimeRoot } from '../host/paths.ts'
 import { apiSocket } from '../http/client.ts'
 import { type MachineView, viewMachine } from './machine-view.ts'
-import { mdevTable, parentTable } from './mdev-table.ts'
+import { foregroundTable, mdevTable, parentTable } from './mdev-table.ts'
 import { formatted, type ListingFormat } from './output-format.ts'
 import { type Paints, paintsFor } from './paint.ts'
 
@@ -14,20 +14,20 @@ export interface StatusOptions {
 export async function status({ output = 'table' }: StatusOptions): Promise<void> {
   const root = runtimeRoot()
   const view = await viewMachine(root)
-  const { daemon, parents, mdevs, faults, unreachable, silent } = view
+  const { daemon, parents, mdevs, faults, foreground, unreachable, silent } = view
   for (const line of silent) process.stderr.write(`mdevkit status: ${line}\n`)
   if (unreachable !== undefined) {
-    if (parents.length + silent.length === 0) throw unreachable
+    if (parents.length + foreground.length + silent.length === 0) throw unreachable
     process.stderr.write(
       `mdevkit status: ${unreachable.message}; hosts were asked instead, and definitions are not shown\n`,
     )
   }
   const text = await formatted(output, {
     table: () => statusText(view, apiSocket(root), paintsFor(process.stdout)),
-    value: { daemon: daemon ?? null, parents, mdevs, faults },
+    value: { daemon: daemon ?? null, parents, mdevs, faults, foreground },
     names: [
       ...parents.map(({ name }) => `parent/${name}`),
-      ...mdevs.map(({ parent, uuid }) => `mdev/${parent}/${uuid}`),
+      ...[...mdevs, ...foreground].map(({ parent, uuid }) => `mdev/${parent}/${uuid}`),
     ],
   })
   process.stdout.write(text)
@@ -35,7 +35,7 @@ export async function status({ output = 'table' }: StatusOptions): Promise<void>
 
 /** @param socket the API's */
 export function statusText(view: MachineView, socket: string, paints: Paints): string {
-  const { daemon, parents, mdevs, faults } = view
+  const { daemon, parents, mdevs, faults, foreground } = view
   const says =
     daemon === undefined
       ? paints.bad('does not answer')
@@ -44,6 +44,7 @@ export function statusText(view: MachineView, socket: string, paints: Paints): s
     `daemon  ${says}\n`,
     parents.length === 0 ? 'no parents\n' : parentTable(parents, paints),
     mdevs.length === 0 ? 'no mdevs\n' : mdevTable(mdevs, paints),
+    ...(foreground.length === 0 ? [] : [foregroundTable(foreground)]),
     ...(faults.length === 0
       ? []
       : [

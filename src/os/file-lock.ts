@@ -107,6 +107,14 @@ export function lockHolder(path: string): number | undefined {
   }
 }
 
+/** Whether a process holds the lock on `path`, as the kernel lists it; nobody is kept from taking it meanwhile. */
+export function isHeldBy(path: string, pid: number): boolean {
+  const inode = statSync(path, { throwIfNoEntry: false })?.ino
+  // not by its device, which is another one here than in stat() on some file systems
+  const held = new RegExp(String.raw`^\d+: FLOCK +\S+ +\S+ +${pid} +\S+:${inode} `, 'm')
+  return held.test(readFileSync('/proc/locks', 'utf8'))
+}
+
 function isAt(path: string, fd: number): boolean {
   try {
     return statSync(path).ino === fstatSync(fd).ino

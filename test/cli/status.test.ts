@@ -1,13 +1,15 @@
 /** `mdevkit status`: with a daemon as its API has it, and without one from the hosts. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { dirname } from 'node:path'
 import { describe, test } from 'node:test'
 import { parse } from 'yaml'
+import { foregroundMdevs } from '../../src/host/foreground-mdevs.ts'
 import { apiSocket } from '../../src/http/client.ts'
 import { Api } from '../http/support.ts'
+import { serve } from '../support/mdevkit.ts'
 import { Scratch } from '../support/scratch.ts'
 import { cli } from './cli.ts'
 import { machineWith, startParents } from './mdevctl-machine.ts'
@@ -52,6 +54,7 @@ describe('status', () => {
       daemon: await client.health(),
       parents: await client.parents(),
       ...(await client.list()),
+      foreground: [],
     }
     const told = async (...args: readonly string[]) => {
       const { code, stdout, stderr } = await cli(['status', ...args], { root })
@@ -104,6 +107,43 @@ describe('status', () => {
     const { code, stdout, stderr } = await cli(['status', '-o', 'name'], { root: daemon.root })
     assert.match(stderr, /the daemon has not answered in \d+ s; hosts were asked/)
     assert.deepEqual([code, stdout, other.asked > 0], [0, 'parent/mdpy\n', true])
+  })
+
+  test('shows what is run in the foreground, with and without a daemon, until it is killed', async () => {
+    await using api = await Api.start()
+    const root = api.daemon.scratch.path
+    await startParents(api.daemon, ['mdpy'])
+    await api.client.start({ uuid: OTHER, parent: 'mdpy', type: 'mdpy-vga' })
+    const args = ['mtty', '--type', 'mtty-1', '--uuid', UUID, '--set', 'ports=loopback']
+    await using run = await serve(args, { root })
+    const { pid } = run.host
+    const { socket } = run.report
+    assert.deepEqual(foregroundMdevs(root), [{ uuid: UUID, parent: 'mtty', pid, socket }])
+    const told = async (format: string) => cli(['status', '-o', format], { root })
+    assert.equal(
+      (await told('name')).stdout,
+      `parent/mdpy\nmdev/mdpy/${OTHER}\nmdev/mtty/${UUID}\n`,
+    )
+    assert.match(
+      (await told('table')).stdout,
+      new RegExp(`^${UUID}  mtty +${pid} +${socket}$`, 'm'),
+    )
+    const attach = await cli(['attach', UUID], { root })
+    assert.match(refusalLine(attach.stderr), new RegExp(`EOPNOTSUPP: .*foreground by pid ${pid},`))
+    await run.host.stop('SIGKILL') // its files stay
+    assert.equal(existsSync(socket), true)
+    assert.deepEqual(foregroundMdevs(root), [])
+  })
+
+  test('needs neither daemon nor host to show what is run in the foreground', async () => {
+    using scratch = new Scratch()
+    const root = scratch.path
+    await using run = await serve(['mtty', '--set', 'ports=loopback'], { root })
+    const { code, stdout } = await cli(['status', '-o', 'json'], { root })
+    const { parents, mdevs, foreground } = JSON.parse(stdout) as Record<string, unknown>
+    const { uuid, parent, socket } = run.report
+    assert.deepEqual([code, parents, mdevs], [0, [], []])
+    assert.deepEqual(foreground, [{ uuid, parent, pid: run.host.pid, socket }])
   })
 
   test('ends with 8 where there is nothing at all', async () => {

@@ -81,6 +81,9 @@ const VIEW: MachineView = {
     },
   ],
   faults: [FAULT],
+  foreground: [
+    { uuid: UUID(4), parent: 'mtty', pid: 4242, socket: `/run/mdevkit/devices/${UUID(4)}/cntrl` },
+  ],
   silent: [],
 }
 
@@ -95,6 +98,7 @@ const GOLDEN: Readonly<Record<string, () => string>> = {
         parents: [{ ...SERIAL, mdevs: [] }],
         mdevs: [],
         faults: [],
+        foreground: [],
         silent: [],
       },
       '/run/mdevkit/api.sock',

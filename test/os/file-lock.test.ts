@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { mkdirSync, readFileSync, renameSync, statSync, unlinkSync } from 'node:fs'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { isLocked, lockHolder, tryLockFile } from '../../src/os/file-lock.ts'
+import { isHeldBy, isLocked, lockHolder, tryLockFile } from '../../src/os/file-lock.ts'
 import { ended, start } from '../support/child.ts'
 import { assertKeepsFds, Fds, makePipe } from '../support/fds.ts'
 import { Scratch } from '../support/scratch.ts'
@@ -40,6 +40,21 @@ test('isLocked() says whether somebody holds the lock, and takes nothing', () =>
     assert.equal(isLocked(path), false)
     tryLockFile(path)?.release()
   })
+})
+
+test('isHeldBy() says who holds the lock, and keeps nobody from it', async () => {
+  using scratch = new Scratch()
+  const path = `${scratch.path}/lock`
+  assert.equal(isHeldBy(path, process.pid), false)
+  const lock = tryLockFile(path)
+  assert.equal(isHeldBy(path, process.pid), true)
+  assert.equal(isHeldBy(scratch.write('other', `${process.pid}\n`), process.pid), false)
+  lock?.release()
+  assert.equal(isHeldBy(path, process.pid), false)
+  const { child } = await lockElsewhere(path)
+  assert.deepEqual([isHeldBy(path, process.pid), isHeldBy(path, child.pid ?? 0)], [false, true])
+  child.kill()
+  await ended(child)
 })
 
 test('tryLockFile() is refused while this process has the lock, and not afterwards', () => {
