@@ -10,11 +10,22 @@ import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 import { cutLines, describeFailure } from './test-failure.ts'
 
-/** Directories and names of files that are run alone: they measure time, or show people what happens. Machines are booted two at a time. */
-const ALONE = /(^|\/)demo\/|\.alone\.test\.js$/
+/** Files at a time: one more than a small machine has processors, as most of them wait now and then. */
+const CONCURRENCY = 3
 
-/** Files at a time, of those that need not be alone. */
-const CONCURRENCY = 2
+/** Files that boot machines, each of which keeps a processor busy. */
+const BOOTS = /(^|\/)(demo|vm)\//
+
+/** Of those, at a time. */
+const MOST_BOOTS = 2
+
+/** What takes longest begins first, so that it is not alone in the end; then machines, and others beside them. */
+const LONGEST: readonly RegExp[] = [
+  /vm\/lifecycle/,
+  /(vm\/(dma|nvme-two|mtty|hotplug)|demo\/vm)\.test/,
+  BOOTS,
+  /cli\/run|host\/groups|vfio-user\/conformance/,
+]
 
 /** Lines of a failed file's own that are shown. */
 const MOST_SAID = 15
@@ -86,23 +97,39 @@ function selected(names: readonly string[], filters: readonly string[]): boolean
   return filters.length === 0 || filters.some((part) => names.some((name) => name.includes(part)))
 }
 
+/** Paths from the root, in the order in which they are begun. */
+function inOrder(root: string, files: readonly string[]): string[] {
+  const rank = (path: string) => {
+    const index = LONGEST.findIndex((pattern) => pattern.test(path))
+    return index < 0 ? LONGEST.length : index
+  }
+  return files.map((file) => relative(root, file)).toSorted((a, b) => rank(a) - rank(b))
+}
+
 /** Runs the files and reports in the format of node's spec reporter, then the failures, then the totals. */
 export async function runTests(options: RunnerOptions): Promise<Outcome> {
   const files = findTestFiles(options.root, options.filters)
-  const together = files.filter((file) => !ALONE.test(relative(options.root, file)))
-  const alone = files.filter((file) => ALONE.test(relative(options.root, file)))
+  const queue = inOrder(options.root, files)
   const outcome: Outcome = { passed: 0, skipped: 0, failures: [] }
+  let booting = 0
 
-  const worker = async (queue: string[]) => {
-    for (let file = queue.shift(); file !== undefined; file = queue.shift()) {
-      const one = await runFile(file, options)
+  /** Undefined where only machines are left, and enough of them run: who takes those is still at work. */
+  const take = (): string | undefined => {
+    const index = queue.findIndex((path) => booting < MOST_BOOTS || !BOOTS.test(path))
+    return index < 0 ? undefined : queue.splice(index, 1)[0]
+  }
+  const worker = async () => {
+    for (let path = take(); path !== undefined; path = take()) {
+      const boots = BOOTS.test(path)
+      if (boots) booting++
+      const one = await runFile(join(options.root, path), options)
+      if (boots) booting--
       outcome.passed += one.passed
       outcome.skipped += one.skipped
       outcome.failures.push(...one.failures)
     }
   }
-  await Promise.all(Array.from({ length: CONCURRENCY }, () => worker(together)))
-  await worker(alone)
+  await Promise.all(Array.from({ length: CONCURRENCY }, worker))
 
   if (outcome.passed + outcome.failures.length === 0) {
     const of = options.filters.length === 0 ? '' : ` that matches ${options.filters.join(' or ')}`

@@ -38,6 +38,9 @@ const KERNEL_ARGUMENTS = [
   'cryptomgr.notests',
 ]
 
+/** Of all that can be emulated, little: a boot takes a sixth less than with `max`. Random numbers are there at once. */
+const CPU = 'Nehalem,+rdrand'
+
 /** The guest is to tell of maps too, not only of unmaps: that is how a vfio-user server hears of them. */
 const IOMMU = 'intel-iommu,intremap=on,caching-mode=on'
 
@@ -51,7 +54,7 @@ export function qemuArguments(files: MachineFiles, machine: Machine): string[] {
   const type = machine.machine ?? 'q35'
   const groups = [
     ['-nodefaults', '-no-user-config', '-display', 'none'],
-    ['-accel', 'tcg', '-cpu', 'max', '-smp', String(cpus), '-m', `${memoryMiB}M`],
+    ['-accel', 'tcg', '-cpu', CPU, '-smp', String(cpus), '-m', `${memoryMiB}M`],
     sharedMemory ? ['-object', `memory-backend-memfd,id=mem,size=${memoryMiB}M,share=on`] : [],
     ['-machine', sharedMemory ? `${type},memory-backend=mem` : type],
     ['-kernel', files.kernel, '-initrd', files.initramfs],

@@ -22,7 +22,7 @@ function runOver(files: Record<string, string>, ...args: string[]) {
   const { status, stdout } = spawnSync(process.execPath, [PROGRAM, '--root', tree.path, ...args], {
     encoding: 'utf8',
     env,
-    timeout: 60_000,
+    timeout: 200_000,
     killSignal: 'SIGKILL',
   })
   const lines = stdout.trimEnd().split('\n')
@@ -116,17 +116,23 @@ describe('test runner', () => {
   }
 
   test('stops a file whose test does not end, waiting or busy, and goes on', () => {
-    const { status, lastLine, stdout } = runOver(
-      {
-        busy: `test('spins', () => { for (;;); })`,
-        waits: `test('a', () => {}); test('waits', () => new Promise(() => setInterval(() => {}, 1000)))`,
-        'vm/last': `test('still runs', () => {})`,
-      },
-      '--timeout-ms',
-      '5000', // time enough to begin, on a busy machine too
+    const files = {
+      busy: `test('spins', () => { for (;;); })`,
+      waits: `test('a', () => {}); test('waits', () => new Promise(() => setInterval(() => {}, 1000)))`,
+      'vm/last': `test('still runs', () => {})`,
+    }
+    // a time that is too short for a file to begin, on this machine and now, is no test
+    let timeoutMs = 1500
+    const began = /'waits' did not end[^]*\n2 passed/
+    let outcome = runOver(files, '--timeout-ms', `${timeoutMs}`)
+    for (; !began.test(outcome.stdout) && timeoutMs < 100_000; timeoutMs *= 4)
+      outcome = runOver(files, '--timeout-ms', `${timeoutMs * 4}`)
+    const { status, lastLine, stdout } = outcome
+    assert.match(stdout, new RegExp(`busy\\.test\\.js\\n {4}stopped: .* within ${timeoutMs} ms`))
+    assert.match(
+      stdout,
+      new RegExp(`waits\\.test\\.js\\n {4}stopped: 'waits' did not end within ${timeoutMs} ms`),
     )
-    assert.match(stdout, /busy\.test\.js\n {4}stopped: .* within 5000 ms/)
-    assert.match(stdout, /waits\.test\.js\n {4}stopped: 'waits' did not end within 5000 ms/)
     assert.equal(lastLine, '2 passed, 2 failed', stdout)
     assert.equal(status, 1)
   })
