@@ -127,7 +127,7 @@ export class Controller implements QueueHost {
         clock,
         firmware: identity.firmware,
         madeAt: this.#madeAt,
-        overTemperature: () => features.overTemperature,
+        isAlarming: (kelvin) => features.isAlarming(kelvin),
       },
       events,
       features,

@@ -2,8 +2,20 @@
 import type { Clock } from 'mdevkit'
 import type { Command } from './command.ts'
 import type { Interrupts } from './interrupts.ts'
-import { COALESCING_DISABLE, FEATURE, FEATURE_CHANGEABLE, SAVE, SELECT, STATUS } from './spec.ts'
+import { NAMESPACE_ID } from './namespace.ts'
+import {
+  BROADCAST_NSID,
+  COALESCING_DISABLE,
+  ERROR_RECOVERY,
+  FEATURE,
+  FEATURE_CHANGEABLE,
+  FEATURE_OF_NAMESPACE,
+  SAVE,
+  SELECT,
+  STATUS,
+} from './spec.ts'
 import { StatusError } from './status-error.ts'
+import { TemperatureThresholds } from './temperature-thresholds.ts'
 import { readTimestamp, Timestamp } from './timestamp.ts'
 import type { Transfer } from './transfer.ts'
 
@@ -19,17 +31,13 @@ export interface FeaturesContext {
 
 /** 0-based count of Arbitration Burst meaning no limit; queues take turns as we see fit. */
 const NO_LIMIT = 7
-/** Kelvin: 70 degrees Celsius. */
-const OVER_TEMPERATURE = 343
-const UNDER_THRESHOLD = 1 << 20
 const WRITE_CACHE_ENABLE = 1 << 0
 const EXTENDED_HOST_ID = 1 << 0
 
 /** Those that are just kept: their values after a reset, and the bits that may be set. */
 const KEPT: Readonly<Record<number, { readonly initial: number; readonly bits: number }>> = {
   [FEATURE.ARBITRATION]: { initial: NO_LIMIT, bits: 0xffff_ff07 },
-  [FEATURE.TEMPERATURE_THRESHOLD]: { initial: OVER_TEMPERATURE, bits: 0x003f_ffff },
-  [FEATURE.ERROR_RECOVERY]: { initial: 0, bits: 0x0001_ffff },
+  [FEATURE.ERROR_RECOVERY]: { initial: 0, bits: ERROR_RECOVERY.TIME_LIMIT },
   [FEATURE.VOLATILE_WRITE_CACHE]: { initial: WRITE_CACHE_ENABLE, bits: WRITE_CACHE_ENABLE },
   [FEATURE.WRITE_ATOMICITY]: { initial: 0, bits: 1 },
   [FEATURE.ASYNC_EVENT_CONFIGURATION]: { initial: 0, bits: 0xffff_ffff },
@@ -38,6 +46,7 @@ const KEPT: Readonly<Record<number, { readonly initial: number; readonly bits: n
 export class Features {
   readonly #context: FeaturesContext
   readonly #kept = new Map<number, number>()
+  readonly #temperatures = new TemperatureThresholds()
   readonly #hostId = new Uint8Array(16)
   readonly #timestamp: Timestamp
   #queues: number
@@ -55,6 +64,13 @@ export class Features {
         get: () => 0,
         set({ cdw11 }) {
           if ((cdw11 & 0x1f) !== 0) throw new StatusError(STATUS.INVALID_FIELD) // there is one power state
+          return 0
+        },
+      },
+      [FEATURE.TEMPERATURE_THRESHOLD]: {
+        get: ({ cdw11 }, select) => this.#temperatures.get(cdw11, select),
+        set: ({ cdw11 }) => {
+          this.#temperatures.set(cdw11)
           return 0
         },
       },
@@ -105,9 +121,9 @@ export class Features {
     return this.#value(FEATURE.VOLATILE_WRITE_CACHE) !== 0
   }
 
-  /** Kelvin; 0 where none is set. For the sensors' composite, the upper one. */
-  get overTemperature(): number {
-    return this.#value(FEATURE.TEMPERATURE_THRESHOLD) & 0xffff
+  /** Whether SMART is to warn of a temperature. */
+  isAlarming(kelvin: number): boolean {
+    return this.#temperatures.isAlarming(kelvin)
   }
 
   /** Set Features. @returns dword 0 of the completion @throws StatusError */
@@ -117,6 +133,7 @@ export class Features {
     const kept = KEPT[id]
     if (handler === undefined && kept === undefined) throw new StatusError(STATUS.INVALID_FIELD)
     if (command.cdw10 >= SAVE) throw new StatusError(STATUS.FEATURE_NOT_SAVEABLE)
+    checkNamespaceToSet(id, command.nsid)
     if (handler !== undefined) return handler.set(command)
     this.#keep(id, command.cdw11)
     return 0
@@ -130,10 +147,12 @@ export class Features {
     const kept = KEPT[id]
     if ((handler === undefined && kept === undefined) || select > SELECT.CAPABILITIES)
       throw new StatusError(STATUS.INVALID_FIELD)
-    if (select === SELECT.CAPABILITIES) return FEATURE_CHANGEABLE
+    if (isOfNamespace(id) && command.nsid !== NAMESPACE_ID)
+      throw new StatusError(STATUS.INVALID_NAMESPACE)
+    if (select === SELECT.CAPABILITIES)
+      return FEATURE_CHANGEABLE | (isOfNamespace(id) ? FEATURE_OF_NAMESPACE : 0)
     if (handler !== undefined) return handler.get(command, select)
     if (select !== SELECT.CURRENT) return kept!.initial // nothing is saved: the default counts
-    if (id === FEATURE.TEMPERATURE_THRESHOLD && (command.cdw11 & UNDER_THRESHOLD) !== 0) return 0
     return this.#value(id)
   }
 
@@ -142,8 +161,9 @@ export class Features {
   }
 
   #keep(id: number, value: number): void {
-    // the lower threshold, and those of single sensors, are none of ours
-    if (id === FEATURE.TEMPERATURE_THRESHOLD && value > 0xffff) return
+    // there are no errors for blocks that are not allocated: they read as zeros
+    if (id === FEATURE.ERROR_RECOVERY && (value & ERROR_RECOVERY.DULBE) !== 0)
+      throw new StatusError(STATUS.INVALID_FIELD)
     this.#kept.set(id, (value & KEPT[id]!.bits) >>> 0)
   }
 
@@ -192,6 +212,18 @@ interface FeatureHandler {
   /** @returns dword 0 of the completion @throws StatusError */
   get(command: Command, select: number): number | Promise<number>
   set(command: Command): number | Promise<number>
+}
+
+/** Error Recovery is set for a namespace, all others for the controller. */
+function isOfNamespace(id: number): boolean {
+  return id === FEATURE.ERROR_RECOVERY
+}
+
+/** @throws StatusError a feature is not to be set for this namespace */
+function checkNamespaceToSet(id: number, nsid: number): void {
+  if (nsid === BROADCAST_NSID || (nsid === 0 && !isOfNamespace(id))) return
+  if (nsid !== NAMESPACE_ID) throw new StatusError(STATUS.INVALID_NAMESPACE)
+  if (!isOfNamespace(id)) throw new StatusError(STATUS.FEATURE_NOT_OF_NAMESPACE)
 }
 
 /** As Number of Queues has them: both one less. */

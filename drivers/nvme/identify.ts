@@ -43,7 +43,11 @@ const LOG_ATTRIBUTES = (1 << 1) | (1 << 2)
 const ONCS_COMPARE = 1 << 0
 const ONCS_DATASET_MANAGEMENT = 1 << 2
 const ONCS_WRITE_ZEROES = 1 << 3
+/** Features can be asked for their defaults and capabilities, although none can be saved. */
+const ONCS_SELECT = 1 << 4
 const ONCS_TIMESTAMP = 1 << 6
+const OPTIONAL_COMMANDS =
+  ONCS_COMPARE | ONCS_DATASET_MANAGEMENT | ONCS_WRITE_ZEROES | ONCS_SELECT | ONCS_TIMESTAMP
 /** Present; flushed for one namespace or all. */
 const WRITE_CACHE = 0b111
 /** Of any alignment and length. */
@@ -81,7 +85,7 @@ export function identifyController(
     [512, 'u8', SQES * 0x11], // SQES: smallest and largest
     [513, 'u8', CQES * 0x11], // CQES
     [516, 'u32', NAMESPACE_ID], // NN
-    [520, 'u16', ONCS_COMPARE | ONCS_DATASET_MANAGEMENT | ONCS_WRITE_ZEROES | ONCS_TIMESTAMP], // ONCS
+    [520, 'u16', OPTIONAL_COMMANDS], // ONCS
     [525, 'u8', WRITE_CACHE], // VWC
     [536, 'u32', SGLS], // SGLS
     [768, 'bytes', Buffer.from(`nqn.2014-08.org.nvmexpress:uuid:${uuid}`, 'ascii')], // SUBNQN

@@ -12,8 +12,8 @@ export interface LogContext {
   readonly firmware: string
   /** When the controller was made, of the clock. */
   readonly madeAt: number
-  /** Kelvin, beyond which SMART warns; 0 for never. */
-  readonly overTemperature: () => number
+  /** Whether SMART is to warn of a temperature, in kelvin. */
+  readonly isAlarming: (kelvin: number) => boolean
 }
 
 /** Kelvin: 40 degrees Celsius, whatever happens. */
@@ -45,11 +45,9 @@ export function logPage(log: number, context: LogContext): Uint8Array | undefine
 }
 
 /** SMART / Health Information (figure 194). */
-function smart({ errors, statistics, clock, madeAt, overTemperature }: LogContext): Uint8Array {
-  const threshold = overTemperature()
-  const isHot = threshold !== 0 && TEMPERATURE >= threshold
+function smart({ errors, statistics, clock, madeAt, isAlarming }: LogContext): Uint8Array {
   return page(512, [
-    [0, 'u8', isHot ? WARN_TEMPERATURE : 0], // critical warning
+    [0, 'u8', isAlarming(TEMPERATURE) ? WARN_TEMPERATURE : 0], // critical warning
     [1, 'u16', TEMPERATURE],
     [3, 'u8', SPARE_PERCENT],
     [4, 'u8', SPARE_THRESHOLD_PERCENT],

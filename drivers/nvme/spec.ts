@@ -150,8 +150,20 @@ export const FEATURE = {
 } as const
 /** Get Features: which value. */
 export const SELECT = { CURRENT: 0, DEFAULT: 1, SAVED: 2, CAPABILITIES: 3 } as const
-/** Capabilities of a feature: it can be changed. */
+/** Capabilities of a feature: it can be changed; it is set for a namespace. */
 export const FEATURE_CHANGEABLE = 1 << 2
+export const FEATURE_OF_NAMESPACE = 1 << 1
+/** Temperature Threshold: the value, whose, and which of the two. */
+export const TEMPERATURE = {
+  THRESHOLD: 0xffff,
+  SENSOR_SHIFT: 16,
+  SENSOR: 0xf,
+  ALL_SENSORS: 0xf,
+  WHICH_SHIFT: 20,
+  WHICH: 0x3,
+} as const
+/** Error Recovery: errors for blocks that are deallocated or were never written. */
+export const ERROR_RECOVERY = { TIME_LIMIT: 0xffff, DULBE: 1 << 16 } as const
 /** Set Features: keep the value across resets. */
 export const SAVE = 2 ** 31
 /** Interrupt Vector Configuration: Coalescing Disable. */
@@ -216,6 +228,7 @@ export const STATUS = {
   INVALID_QUEUE_DELETION: COMMAND_SPECIFIC | 0x0c,
   FEATURE_NOT_SAVEABLE: COMMAND_SPECIFIC | 0x0d,
   FEATURE_NOT_CHANGEABLE: COMMAND_SPECIFIC | 0x0e,
+  FEATURE_NOT_OF_NAMESPACE: COMMAND_SPECIFIC | 0x0f,
 
   WRITE_FAULT: MEDIA | 0x80,
   UNRECOVERED_READ_ERROR: MEDIA | 0x81,

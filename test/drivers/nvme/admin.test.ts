@@ -109,7 +109,6 @@ test('nvme keeps features until it is reset, and says which it has', async () =>
   for (const [id, value, initial] of [
     [1, 3, 7],
     [4, 300, 343],
-    [5, 17, 0],
     [6, 0, 1],
     [8, 0x0a04, 0],
     [10, 1, 0],
@@ -126,6 +125,62 @@ test('nvme keeps features until it is reset, and says which it has', async () =>
   await host.enable()
   assert.equal(await get(6), 1)
   assert.equal(await get(9, 2), 2)
+})
+
+test('nvme has one feature of its namespace, and says of each whose it is', async () => {
+  using stage = await Stage.start()
+  using host = await NvmeHost.ready(stage)
+  const [ERROR_RECOVERY, WRITE_CACHE, DULBE] = [5, 6, 1 << 16]
+  const EVERY = 0xffff_ffff
+  const [INVALID_FIELD, INVALID_NAMESPACE, NOT_OF_NAMESPACE] = [0x02, 0x0b, 0x10f]
+  const get = async (id: number, nsid: number) =>
+    host.try({ opcode: GET_FEATURES, cdw10: id, nsid })
+  const set = async (id: number, nsid: number, cdw11: number) =>
+    (await host.try({ opcode: SET_FEATURES, cdw10: id, nsid, cdw11 })).status
+  for (const [nsid, value] of [
+    [1, 17],
+    [EVERY, 18],
+  ] as const) {
+    assert.equal(await set(ERROR_RECOVERY, nsid, value), 0)
+    assert.equal((await get(ERROR_RECOVERY, 1)).result, value)
+  }
+  assert.equal((await get(0x100 + ERROR_RECOVERY, 1)).result, 0)
+  assert.equal((await get(0x300 + ERROR_RECOVERY, 1)).result, 6) // changeable, of a namespace
+  for (const nsid of [0, 2, EVERY])
+    assert.equal((await get(ERROR_RECOVERY, nsid)).status, INVALID_NAMESPACE)
+  for (const nsid of [0, 2]) assert.equal(await set(ERROR_RECOVERY, nsid, 0), INVALID_NAMESPACE)
+  assert.equal(await set(ERROR_RECOVERY, 1, DULBE), INVALID_FIELD)
+  assert.equal(await set(WRITE_CACHE, EVERY, 1), 0)
+  assert.equal(await set(WRITE_CACHE, 1, 0), NOT_OF_NAMESPACE)
+  assert.equal(await set(WRITE_CACHE, 2, 0), INVALID_NAMESPACE)
+  assert.equal((await get(WRITE_CACHE, 1)).result, 1)
+})
+
+test('nvme warns of its temperature, which is constant, by both thresholds', async () => {
+  using stage = await Stage.start()
+  using host = await NvmeHost.ready(stage)
+  const [TEMPERATURE, LOWER, SENSOR_1, ALL_SENSORS] = [4, 1 << 20, 1 << 16, 0xf << 16]
+  const get = async (cdw11: number) => host.try({ opcode: GET_FEATURES, cdw10: TEMPERATURE, cdw11 })
+  const set = async (cdw11: number) =>
+    (await host.try({ opcode: SET_FEATURES, cdw10: TEMPERATURE, cdw11 })).status
+  const warns = async () => ((await log(host, 2, 512))[0]! & 2) !== 0
+  assert.equal(await warns(), false)
+  for (const [value, warning] of [
+    [313, true],
+    [314, false],
+    [LOWER | 313, true],
+    [LOWER | 312, false],
+    [ALL_SENSORS | 300, true],
+  ] as const) {
+    assert.equal(await set(value), 0)
+    assert.equal((await get(value & LOWER)).result, value & 0xffff)
+    assert.equal(await warns(), warning, `${value}`)
+  }
+  for (const wrong of [SENSOR_1, 2 * LOWER]) {
+    assert.equal(await set(wrong), 2)
+    assert.equal((await get(wrong)).status, 2)
+  }
+  assert.equal((await get(ALL_SENSORS)).status, 2)
 })
 
 test('nvme keeps the host’s identifier, and its time', async () => {
