@@ -2,7 +2,7 @@
 import { ErrnoError, type Dma, type Logger } from 'mdevkit'
 import { type AsyncEvents } from './async-events.ts'
 import type { Command } from './command.ts'
-import { statusOfDisk } from './disk-status.ts'
+import { endBadly } from './command-error.ts'
 import type { Features } from './features.ts'
 import {
   activeNamespaces,
@@ -13,6 +13,7 @@ import {
   namespaceDescriptors,
 } from './identify.ts'
 import { logPage, type LogContext } from './log-pages.ts'
+import type { LongCommands } from './long-commands.ts'
 import { type Namespace, NAMESPACE_ID } from './namespace.ts'
 import type { QueueRequest, Queues } from './queues.ts'
 import { ADMIN, BROADCAST_NSID, CNS, FORMAT, STATUS } from './spec.ts'
@@ -29,6 +30,7 @@ export interface AdminContext {
   readonly events: AsyncEvents
   readonly features: Features
   readonly transfer: Transfer
+  readonly longCommands: LongCommands
   /** Bytes; Doorbell Buffer Config is aligned to it. */
   readonly pageSize: number
   /** Most bytes of one transfer. */
@@ -68,7 +70,7 @@ export class AdminCommands {
         return 0
       },
       [ADMIN.IDENTIFY]: async (command) => this.#identify(command),
-      [ADMIN.ABORT]: (command) => this.#abort(command),
+      [ADMIN.ABORT]: async (command) => this.#abort(command),
       [ADMIN.SET_FEATURES]: async (command) => features.set(command),
       [ADMIN.GET_FEATURES]: async (command) => features.get(command),
       [ADMIN.ASYNC_EVENT_REQUEST]: (command) => {
@@ -76,7 +78,7 @@ export class AdminCommands {
         return 'later'
       },
       [ADMIN.DOORBELL_BUFFER_CONFIG]: async (command) => this.#configureDoorbells(command),
-      [ADMIN.FORMAT_NVM]: async (command) => this.#format(command),
+      [ADMIN.FORMAT_NVM]: (command) => this.#format(command),
     }
   }
 
@@ -94,8 +96,8 @@ export class AdminCommands {
       const answer = await handler(command)
       if (answer !== 'later') command.succeed(answer)
     } catch (error) {
-      if (!(error instanceof StatusError)) this.#context.log.error('nvme: admin command', error)
-      command.refuse(error instanceof StatusError ? error.status : STATUS.INTERNAL_ERROR)
+      const { log, logs } = this.#context
+      endBadly(command, error, 'write', { log, statistics: logs.statistics })
     }
     this.#context.work()
   }
@@ -141,10 +143,12 @@ export class AdminCommands {
     return 0
   }
 
-  /** Commands that the disk has begun are not called back. @returns 1: it was not aborted */
-  #abort({ cdw10 }: Command): number {
-    const queue = cdw10 & 0xffff
-    return queue === 0 && this.#context.events.abort(cdw10 >>> 16) ? 0 : 1
+  /** Of what the disk has begun, only what takes long is called off. @returns 1: it was not aborted */
+  async #abort({ cdw10 }: Command): Promise<number> {
+    const { events, longCommands } = this.#context
+    const [queue, id] = [cdw10 & 0xffff, cdw10 >>> 16]
+    if (queue === 0 && events.abort(id)) return 0
+    return (await longCommands.abort(queue, id)) ? 0 : 1
   }
 
   async #configureDoorbells(command: Command): Promise<number> {
@@ -167,8 +171,9 @@ export class AdminCommands {
     return 0
   }
 
-  async #format(command: Command): Promise<number> {
-    const { namespace, work } = this.#context
+  /** All of the slice reads as zeros then. @throws StatusError */
+  #format(command: Command): 'later' {
+    const { namespace, longCommands } = this.#context
     const { slice } = namespace
     if (command.nsid !== BROADCAST_NSID) this.#checkNamespace(command.nsid)
     const erase = (command.cdw10 >>> FORMAT.SES_SHIFT) & FORMAT.SES
@@ -179,18 +184,14 @@ export class AdminCommands {
     if (slice.readOnly) throw new StatusError(STATUS.NAMESPACE_WRITE_PROTECTED)
     if (namespace.formatting) throw new StatusError(STATUS.FORMAT_IN_PROGRESS)
     namespace.formatting = true
-    try {
-      await new Promise<void>((resolve, reject) => {
-        slice.discard(0, slice.size, (error) => {
-          if (error === undefined) resolve()
-          else reject(new StatusError(statusOfDisk(error, 'write')))
-        })
-        work()
-      })
-    } finally {
-      namespace.formatting = false
-    }
-    return 0
+    longCommands.run(command, async () => {
+      try {
+        await longCommands.clear(command, 'discard', 0, slice.size)
+      } finally {
+        namespace.formatting = false
+      }
+    })
+    return 'later'
   }
 
   #checkNamespace(nsid: number): void {

@@ -1,5 +1,5 @@
 /** One command: a submission queue entry that was read once, and what carrying it out needs. Reused for later entries. */
-import type { Done } from './disk.ts'
+import type { Done, Wanted } from './disk.ts'
 import { SegmentList } from './segment-list.ts'
 import { CDW0, DO_NOT_RETRY, RW, STATUS } from './spec.ts'
 
@@ -11,6 +11,8 @@ export interface CommandQueue {
   readonly id: number
   /** Nothing that it has sent may have any effect on the guest any more. */
   readonly closed: boolean
+  /** It is about to be deleted: the sooner its commands end, the better. */
+  readonly draining: boolean
   ended(command: Command): void
 }
 
@@ -37,12 +39,17 @@ export class Command {
   /** Of the completion: what the status field says, without the phase, and dword 0. */
   status = 0
   result = 0
+  /** The guest has called it off. */
+  aborted = false
   /** Takes the end of the disk's part in it. */
   next: (command: Command, error: Parameters<Done>[0]) => void = () => {}
   /** For the disk; nothing is made anew for a command. */
   readonly onDisk: Done = (error) => {
     if (!this.queue.closed) this.next(this, error)
   }
+
+  /** For the disk as well: whether what it has not begun is still to be done. */
+  readonly isWanted: Wanted = () => !this.queue.closed && !this.queue.draining && !this.aborted
 
   constructor(queue: CommandQueue) {
     this.queue = queue
@@ -60,6 +67,7 @@ export class Command {
     this.cdw12 = entry.getUint32(at + 48, true)
     this.cdw13 = entry.getUint32(at + 52, true)
     this.cdw14 = entry.getUint32(at + 56, true)
+    this.aborted = false
   }
 
   /** How its data is pointed at: 0 by PRPs, else by an SGL. */

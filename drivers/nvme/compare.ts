@@ -1,12 +1,11 @@
 /** Compare (6.6): one at a time, since each needs its data twice. */
 import type { ErrnoError } from 'mdevkit'
 import type { Command } from './command.ts'
-import { statusOfDisk } from './disk-status.ts'
+import { endBadly } from './command-error.ts'
 import type { IoContext } from './io-commands.ts'
-import { StatusError } from './status-error.ts'
 import { STATUS } from './spec.ts'
 
-type CompareContext = Pick<IoContext, 'namespace' | 'transfer' | 'work'>
+type CompareContext = Pick<IoContext, 'log' | 'namespace' | 'statistics' | 'transfer' | 'work'>
 
 export class Compare {
   readonly #context: CompareContext
@@ -38,19 +37,20 @@ export class Compare {
       const theirs = Buffer.allocUnsafe(command.length)
       await this.#context.transfer.fromGuest(command, theirs)
       const ours = Buffer.allocUnsafe(command.length)
-      const error = await this.#read(command, ours)
-      if (error !== undefined) command.fail(statusOfDisk(error, 'read'))
-      else if (ours.equals(theirs)) command.succeed()
+      await this.#read(command, ours)
+      this.#context.statistics.countRead(command.length)
+      if (ours.equals(theirs)) command.succeed()
       else command.refuse(STATUS.COMPARE_FAILURE)
     } catch (error) {
-      command.refuse(error instanceof StatusError ? error.status : STATUS.INTERNAL_ERROR)
+      endBadly(command, error, 'read', this.#context)
     }
     this.#context.work()
   }
 
-  async #read(command: Command, buffer: Uint8Array): Promise<ErrnoError | undefined> {
-    return new Promise((resolve) => {
-      this.#context.namespace.slice.readInto(command.offset, buffer, resolve)
+  async #read(command: Command, buffer: Uint8Array): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      const done = (error?: ErrnoError) => (error === undefined ? resolve() : reject(error))
+      this.#context.namespace.slice.readInto(command.offset, buffer, done)
       this.#context.work()
     })
   }

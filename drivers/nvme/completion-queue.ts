@@ -14,6 +14,8 @@ export interface QueueHost {
   fail(what: string, error: unknown): void
   /** There is something to do. */
   work(): void
+  /** Commands are not wanted any more, of which the disk may not have begun all. */
+  dropUnwanted(): void
   /** Memory of the guest had to be asked for. */
   asked(): void
 }

@@ -14,6 +14,7 @@ import { Features } from './features.ts'
 import type { ControllerIdentity } from './identify.ts'
 import type { Interrupts } from './interrupts.ts'
 import { IoCommands } from './io-commands.ts'
+import { LongCommands } from './long-commands.ts'
 import type { Namespace } from './namespace.ts'
 import { type AdminQueues, Queues } from './queues.ts'
 import { ShadowPoll } from './shadow-poll.ts'
@@ -110,6 +111,7 @@ export class Controller implements QueueHost {
       hasQueues: () => this.#queues?.hasIo ?? false,
     })
     const events = new AsyncEvents()
+    const longCommands = new LongCommands({ log, namespace, statistics: this.#statistics, work })
     const admin = new AdminCommands({
       dma,
       log,
@@ -132,16 +134,19 @@ export class Controller implements QueueHost {
       events,
       features,
       transfer,
+      longCommands,
       pageSize,
       maxTransfer: MAX_TRANSFER,
       queues: () => this.#queues!,
       work,
     })
     const io = new IoCommands({
+      log,
       namespace,
       statistics: this.#statistics,
       pointers,
       transfer,
+      longCommands,
       maxTransfer: MAX_TRANSFER,
       writeCache: () => features.writeCache,
       work,
@@ -163,7 +168,6 @@ export class Controller implements QueueHost {
       },
       enabling,
     )
-    this.#statistics.enabled++
   }
 
   /** Forgets all commands and queues at once. Until {@link quiet} the disk may still be using memory that they named. */
@@ -230,8 +234,13 @@ export class Controller implements QueueHost {
     this.interrupts.flush()
   }
 
+  dropUnwanted(): void {
+    this.#options.namespace.slice.dropUnwanted()
+  }
+
   fail(what: string, error: unknown): void {
     if (!(error instanceof ErrnoError)) throw error
+    if (this.#failed) return // one word of it is enough
     this.#options.log.warn(
       `nvme: ${what}: ${error.message}: fatal until the guest resets the controller`,
     )

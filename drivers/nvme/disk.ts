@@ -4,6 +4,9 @@ import type { Dma, ErrnoError, Segment } from 'mdevkit'
 /** The end of one request: nothing, or what went wrong. */
 export type Done = (error?: ErrnoError) => void
 
+/** Whether a request is still to be done; asked as long as nothing, or not all of it, is. */
+export type Wanted = () => boolean
+
 /**
  * One guest's slice of the disk: everything it can reach.
  *
@@ -12,7 +15,8 @@ export type Done = (error?: ErrnoError) => void
  * before `submit`, and with guest memory no longer in use.
  *
  * What `done` may say: EINVAL outside the slice or not in whole sectors · EFAULT, EACCES, EAGAIN of the guest's memory (see
- * `Dma`) · EROFS the slice is read-only · ENOSPC the image's file system is full · ECANCELED the slice was closed · EIO, ENODEV…
+ * `Dma`) · EROFS the slice is read-only · ENOSPC the image's file system is full · ECANCELED the slice was closed, or
+ * it was not wanted any more · EIO, ENODEV…
  * what the file said.
  */
 export interface Slice {
@@ -22,21 +26,26 @@ export interface Slice {
   /** Bytes that offsets and lengths are multiples of: 512, or more where the disk is opened past the page cache. */
   readonly sectorSize: number
   /** From the disk to the parts of guest memory, in their order. */
-  read(offset: number, parts: readonly Segment[], done: Done): void
+  read(offset: number, parts: readonly Segment[], done: Done, isWanted?: Wanted): void
   /** From the parts of guest memory to the disk. */
-  write(offset: number, parts: readonly Segment[], done: Done): void
+  write(offset: number, parts: readonly Segment[], done: Done, isWanted?: Wanted): void
   /** What was written before, by requests that have ended, outlives a power cut; unless the disk is configured otherwise. */
   flush(done: Done): void
-  /** The guest needs these bytes no more; they read as zeros from now on. */
-  discard(offset: number, length: number, done: Done): void
-  /** These bytes read as zeros from now on; with room kept for them. */
-  zero(offset: number, length: number, done: Done): void
+  /**
+   * The guest needs these bytes no more; they read as zeros from now on. It is done piece by piece, and given up between two of
+   * them where it is not wanted any more.
+   */
+  discard(offset: number, length: number, done: Done, isWanted?: Wanted): void
+  /** These bytes read as zeros from now on, with room kept for them; piece by piece as well. */
+  zero(offset: number, length: number, done: Done, isWanted?: Wanted): void
   /** From the disk to memory of our own; `buffer` is the request's until its end. */
   readInto(offset: number, buffer: Uint8Array, done: Done): void
   /** Hands over everything queued since. */
   submit(): void
   /** Resolves once no request is left and no guest memory is in use. Requests that only wait for a limit end with ECANCELED. */
   quiesce(): Promise<void>
+  /** Ends what only waits for a limit and is not wanted any more, with ECANCELED. */
+  dropUnwanted(): void
   /** What a guest may do a second, from now on. */
   limit(limits: Limits): void
   /** Lets go of the slice once nothing is under way; what waits ends with ECANCELED. Idempotent. */
@@ -85,6 +94,6 @@ export interface Disk {
   settled(uuid: string): Promise<void>
   /** Whether the slice, which is open, is kept when it is closed, from now on. @throws ENOENT · what recording it says */
   keep(uuid: string, keep: boolean): void
-  /** Closes all slices and the image. */
+  /** Closes all slices and the image. What cannot be wiped in 5 s is wiped from the next start on. */
   close(): Promise<void>
 }

@@ -4,6 +4,9 @@ import { AsyncFile, type AsyncFileOptions, ErrnoError } from 'mdevkit'
 /** What offsets and lengths of slices are multiples of, whatever the sectors: a slice is for any block size. */
 export const SLICE_UNIT = 2 ** 20
 
+/** Bytes that are zeroed or given back at a time: what whoever calls that off waits for, where zeros have to be written. */
+export const CLEAR_STEP = 32 * 2 ** 20
+
 export interface ImageOptions {
   readonly path: string
   /** Past the page cache. */

@@ -1,11 +1,13 @@
 /** The NVM command set (6): what guests do to blocks. */
-import type { ErrnoError } from 'mdevkit'
+import type { ErrnoError, Logger } from 'mdevkit'
 import type { Command } from './command.ts'
+import { failOnDisk } from './command-error.ts'
 import { Compare } from './compare.ts'
 import type { DataPointers } from './data-pointer.ts'
 import type { Resolved } from './descriptor-list.ts'
 import { DatasetManagement } from './dataset-management.ts'
-import { type DiskAccess, isMediaError, isOfGuest, statusOfDisk } from './disk-status.ts'
+import type { DiskAccess } from './disk-status.ts'
+import type { LongCommands } from './long-commands.ts'
 import { type Namespace, NAMESPACE_ID } from './namespace.ts'
 import { BROADCAST_NSID, NVM, RW, STATUS } from './spec.ts'
 import type { Statistics } from './statistics.ts'
@@ -13,10 +15,12 @@ import type { Transfer } from './transfer.ts'
 
 /** What the commands work with. */
 export interface IoContext {
+  readonly log: Logger
   readonly namespace: Namespace
   readonly statistics: Statistics
   readonly pointers: DataPointers
   readonly transfer: Transfer
+  readonly longCommands: LongCommands
   /** Most bytes of one transfer. */
   readonly maxTransfer: number
   /** Whether what was written may be lost by a power cut before it is flushed. */
@@ -109,7 +113,12 @@ export class IoCommands {
       return
     }
     command.next = this.#hasRead
-    this.#context.namespace.slice.read(command.offset, command.data.list, command.onDisk)
+    this.#context.namespace.slice.read(
+      command.offset,
+      command.data.list,
+      command.onDisk,
+      command.isWanted,
+    )
     this.#context.work()
   }
 
@@ -118,8 +127,7 @@ export class IoCommands {
       this.#failed(command, error, 'read')
       return
     }
-    this.#context.statistics.reads++
-    this.#context.statistics.read += command.length
+    this.#context.statistics.countRead(command.length)
     command.succeed()
   }
 
@@ -129,15 +137,17 @@ export class IoCommands {
       return
     }
     command.next = this.#hasWritten
-    this.#context.namespace.slice.write(command.offset, command.data.list, command.onDisk)
+    this.#context.namespace.slice.write(
+      command.offset,
+      command.data.list,
+      command.onDisk,
+      command.isWanted,
+    )
     this.#context.work()
   }
 
   #hasWritten = (command: Command, error?: ErrnoError): void => {
-    if (error === undefined) {
-      this.#context.statistics.writes++
-      this.#context.statistics.written += command.length
-    }
+    if (error === undefined) this.#context.statistics.countWrite(command.length)
     this.#changed(command, error)
   }
 
@@ -157,12 +167,13 @@ export class IoCommands {
   }
 
   #zero(command: Command): void {
-    const { slice } = this.#context.namespace
-    command.next = this.#changed
-    if ((command.cdw12 & RW.DEAC) !== 0)
-      slice.discard(command.offset, command.length, command.onDisk)
-    else slice.zero(command.offset, command.length, command.onDisk)
-    this.#context.work()
+    const { longCommands } = this.#context
+    const how = (command.cdw12 & RW.DEAC) !== 0 ? 'discard' : 'zero'
+    longCommands.run(
+      command,
+      async () => longCommands.clear(command, how, command.offset, command.length),
+      () => this.#changed(command),
+    )
   }
 
   /** Blocks have changed; where the guest wants to be sure of it, they are flushed. */
@@ -173,9 +184,6 @@ export class IoCommands {
   }
 
   #failed(command: Command, error: ErrnoError, access: DiskAccess): void {
-    const status = statusOfDisk(error, access)
-    if (isMediaError(status)) this.#context.statistics.mediaErrors++
-    if (isOfGuest(status)) command.refuse(status)
-    else command.fail(status)
+    failOnDisk(command, error, access, this.#context.statistics)
   }
 }

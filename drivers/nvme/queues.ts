@@ -126,13 +126,15 @@ export class Queues {
     this.#submission.set(id, queue)
   }
 
-  /** Delete I/O Submission Queue; what it has sent ends before. @throws StatusError */
+  /** Delete I/O Submission Queue; what it has sent ends before, if need be by giving up. @throws StatusError */
   async deleteSubmission({ cdw10 }: Pick<Command, 'cdw10'>): Promise<void> {
     const id = cdw10 & 0xffff
     const queue = id === 0 ? undefined : this.#submission.get(id)
     if (queue === undefined || queue.draining)
       throw new StatusError(STATUS.INVALID_QUEUE_IDENTIFIER)
-    await queue.drain()
+    const drained = queue.drain()
+    this.#options.host.dropUnwanted()
+    await drained
     if (queue.closed) return
     queue.close()
     this.#submission.delete(id)

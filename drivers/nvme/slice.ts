@@ -1,7 +1,7 @@
 /** A slice: the one place where a guest's offsets become the image's, and where that is checked. */
 import { blockOf, type Clock, type Dma, ErrnoError, type Segment } from 'mdevkit'
-import type { Done, Limits, Slice, SliceOptions } from './disk.ts'
-import type { Image } from './image.ts'
+import type { Done, Limits, Slice, SliceOptions, Wanted } from './disk.ts'
+import { CLEAR_STEP, type Image } from './image.ts'
 import type { Extent } from './slice-record.ts'
 import { Throttle } from './throttle.ts'
 
@@ -48,18 +48,18 @@ export class ImageSlice implements Slice {
     this.#onClose = onClose
   }
 
-  read(offset: number, parts: readonly Segment[], done: Done): void {
+  read(offset: number, parts: readonly Segment[], done: Done, isWanted = always): void {
     const length = lengthOf(parts)
     if (this.#isRefused('read', offset, length, done)) return
-    this.#run(length, done, (ended) =>
+    this.#run(length, done, isWanted, (ended) =>
       this.#dma.queueFromFile(parts, this.#image.file, this.#start + offset, ended),
     )
   }
 
-  write(offset: number, parts: readonly Segment[], done: Done): void {
+  write(offset: number, parts: readonly Segment[], done: Done, isWanted = always): void {
     const length = lengthOf(parts)
     if (this.#isRefused('write', offset, length, done)) return
-    this.#run(length, done, (ended) =>
+    this.#run(length, done, isWanted, (ended) =>
       this.#dma.queueToFile(parts, this.#image.file, this.#start + offset, ended),
     )
   }
@@ -72,20 +72,20 @@ export class ImageSlice implements Slice {
     })
   }
 
-  discard(offset: number, length: number, done: Done): void {
+  discard(offset: number, length: number, done: Done, isWanted = always): void {
     if (this.#isRefused('discard', offset, length, done)) return
-    this.#run(0, done, (ended) => this.#image.file.discard(this.#start + offset, length, ended))
+    this.#run(0, done, isWanted, (ended) => this.#clear('discard', offset, length, ended, isWanted))
   }
 
-  zero(offset: number, length: number, done: Done): void {
+  zero(offset: number, length: number, done: Done, isWanted = always): void {
     if (this.#isRefused('zero', offset, length, done)) return
-    this.#run(0, done, (ended) => this.#image.file.zero(this.#start + offset, length, ended))
+    this.#run(0, done, isWanted, (ended) => this.#clear('zero', offset, length, ended, isWanted))
   }
 
   readInto(offset: number, buffer: Uint8Array, done: Done): void {
     const { length } = buffer
     if (this.#isRefused('read', offset, length, done)) return
-    this.#run(length, done, (ended) =>
+    this.#run(length, done, always, (ended) =>
       this.#image.file.read(this.#start + offset, blockOf(buffer), length, ended),
     )
   }
@@ -102,6 +102,10 @@ export class ImageSlice implements Slice {
     this.#throttle.cancel()
     this.submit()
     if (this.#underWay > 0) await new Promise<void>((resolve) => this.#whenIdle.push(resolve))
+  }
+
+  dropUnwanted(): void {
+    this.#throttle.cancel((isWanted) => !isWanted())
   }
 
   limit(limits: Limits): void {
@@ -147,19 +151,41 @@ export class ImageSlice implements Slice {
   }
 
   /** Begins a request as soon as the limits let it. */
-  #run(length: number, done: Done, queue: (ended: Done) => void): void {
+  #run(length: number, done: Done, isWanted: Wanted, queue: (ended: Done) => void): void {
     if (!this.#throttle.isActive) {
       this.#begin(done, queue)
       return
     }
-    this.#throttle.run(
-      length,
-      () => this.#begin(done, queue),
-      () => {
+    this.#throttle.run({
+      bytes: length,
+      isWanted,
+      begin: () => this.#begin(done, queue),
+      giveUp: () => {
         this.#underWay++
         this.#end(done, new ErrnoError('ECANCELED', 'slice: given up before it began'))
       },
-    )
+    })
+  }
+
+  /** Zeros a piece, and then what is left. */
+  #clear(
+    how: 'discard' | 'zero',
+    offset: number,
+    left: number,
+    ended: Done,
+    isWanted: Wanted,
+  ): void {
+    const { file } = this.#image
+    const length = Math.min(CLEAR_STEP, left)
+    file[how](this.#start + offset, length, (error) => {
+      if (error !== undefined || length === left) ended(error)
+      else if (this.#closing !== undefined || !isWanted())
+        ended(new ErrnoError('ECANCELED', `slice: ${how} given up, ${left - length} bytes early`))
+      else {
+        this.#clear(how, offset + length, left - length, ended, isWanted)
+        file.submit()
+      }
+    })
   }
 
   #begin(done: Done, queue: (ended: Done) => void): void {
@@ -190,6 +216,10 @@ export class ImageSlice implements Slice {
     this.#batchEnds = false
     this.#onBatch()
   }
+}
+
+function always(): boolean {
+  return true
 }
 
 function lengthOf(parts: readonly Segment[]): number {

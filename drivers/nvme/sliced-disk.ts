@@ -1,12 +1,12 @@
 /** An image in slices: who has which bytes, what is free, and what becomes of the bytes of those that go. */
 import { type Clock, ErrnoError, type Logger } from 'mdevkit'
 import type { Disk, Slice, SliceOptions } from './disk.ts'
-import { type Image, SLICE_UNIT } from './image.ts'
+import { CLEAR_STEP, type Image, SLICE_UNIT } from './image.ts'
 import { ImageSlice } from './slice.ts'
 import { type Extent, readRecord, type SliceEntry, writeRecord } from './slice-record.ts'
 
-/** Bytes that are wiped by one request. */
-const WIPE_STEP = 2 ** 30
+/** How long a disk that is being closed goes on wiping: less than its host waits for it. */
+const LAST_WIPES_MS = 5000
 
 export interface SlicedDiskOptions {
   readonly image: Image
@@ -26,6 +26,8 @@ export class SlicedDisk implements Disk {
   readonly #open = new Map<string, Slice>()
   /** What is being let go of or wiped, by uuid. */
   readonly #ending = new Map<string, Promise<void>>()
+  /** When to leave what is to be wiped to the next start, by the clock. */
+  #wipeUntil = Infinity
 
   /**
    * Takes over the image; it is closed before this throws. What an earlier process left to be wiped is wiped from now on.
@@ -126,6 +128,7 @@ export class SlicedDisk implements Disk {
   }
 
   async close(): Promise<void> {
+    this.#wipeUntil = this.#clock.now() + LAST_WIPES_MS
     await Promise.all(Array.from(this.#open.values(), (slice) => slice.close()))
     while (this.#ending.size > 0) await Promise.all(this.#ending.values())
     await this.#image.file.close()
@@ -182,14 +185,15 @@ export class SlicedDisk implements Disk {
     )
   }
 
-  /** Makes zeros of a slice, and then free space. */
+  /** Makes zeros of a slice, and then free space. Where closing the disk leaves no time for it, the next start goes on. */
   async #wipe(uuid: string): Promise<void> {
     const entry = this.#entryOf(uuid)!
     if (entry.state !== 'wiping') this.#record(uuid, { ...entry, state: 'wiping' })
     const { file } = this.#image
     const end = entry.offset + entry.size
-    for (let at = entry.offset; at < end; at += WIPE_STEP) {
-      const length = Math.min(WIPE_STEP, end - at)
+    for (let at = entry.offset; at < end; at += CLEAR_STEP) {
+      if (this.#clock.now() > this.#wipeUntil) return
+      const length = Math.min(CLEAR_STEP, end - at)
       await ended((done) => file.discard(at, length, done), file)
     }
     await ended((done) => file.sync(done), file)

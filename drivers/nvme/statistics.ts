@@ -7,13 +7,23 @@ export class Statistics {
   /** Bytes. */
   read = 0
   written = 0
-  /** Commands. */
+  /** Commands; those that compare read, too. */
   reads = 0
   writes = 0
   /** Errors of the disk, which are not the guest's. */
   mediaErrors = 0
-  /** Times that the controller was enabled. */
-  enabled = 0
+
+  /** A command has read so many bytes of the disk. */
+  countRead(bytes: number): void {
+    this.reads++
+    this.read += bytes
+  }
+
+  /** A command has written so many. */
+  countWrite(bytes: number): void {
+    this.writes++
+    this.written += bytes
+  }
 
   /** As the log counts: thousands of 512 bytes, rounded up. */
   static dataUnits(bytes: number): number {

@@ -1,6 +1,6 @@
 /** How much a guest may do a second: bytes and requests, each a bucket that fills as time goes by. */
 import type { Clock } from 'mdevkit'
-import type { Limits } from './disk.ts'
+import type { Limits, Wanted } from './disk.ts'
 
 /** What a bucket holds at most is what comes in so many ms: a guest that was idle may do that much at once. */
 const BURST_MS = 100
@@ -42,10 +42,12 @@ class Bucket {
   }
 }
 
-interface Waiting {
+interface Limited {
   readonly bytes: number
   readonly begin: () => void
+  /** Called instead, by {@link Throttle.cancel}. */
   readonly giveUp: () => void
+  readonly isWanted: Wanted
 }
 
 /** Lets requests begin in their order, as fast as the limits say. */
@@ -53,7 +55,7 @@ export class Throttle {
   readonly #clock: Clock
   readonly #bytes = new Bucket()
   readonly #requests = new Bucket()
-  readonly #waiting: Waiting[] = []
+  #waiting: Limited[] = []
   readonly #afterBegin: () => void
   #isLimited = false
   #callOff: (() => void) | undefined
@@ -81,22 +83,28 @@ export class Throttle {
     return this.#isLimited || this.#waiting.length > 0
   }
 
-  /** Begins a request, now or later. @param giveUp called instead, by {@link cancel} */
-  run(bytes: number, begin: () => void, giveUp: () => void): void {
+  /** Begins a request, now or later. */
+  run(request: Limited): void {
     if (this.#waiting.length > 0 || this.#wait() > 0) {
-      this.#waiting.push({ bytes, begin, giveUp })
+      this.#waiting.push(request)
       this.#sleep()
       return
     }
-    this.#take(bytes)
-    begin()
+    this.#take(request.bytes)
+    request.begin()
   }
 
-  /** Gives up all that waits. */
-  cancel(): void {
-    this.#callOff?.()
-    this.#callOff = undefined
-    for (const { giveUp } of this.#waiting.splice(0)) giveUp()
+  /** Gives up what waits, all of it or what `which` says. */
+  cancel(which: (isWanted: Wanted) => boolean = () => true): void {
+    const waiting = this.#waiting
+    this.#waiting = []
+    const givenUp: Limited[] = []
+    for (const each of waiting) (which(each.isWanted) ? givenUp : this.#waiting).push(each)
+    if (this.#waiting.length === 0) {
+      this.#callOff?.()
+      this.#callOff = undefined
+    }
+    for (const { giveUp } of givenUp) giveUp()
   }
 
   #wait(): number {

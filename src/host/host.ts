@@ -61,6 +61,7 @@ export class Host {
    */
   constructor(options: HostOptions) {
     const { driver, log, measure = false, lockLimit = Infinity, mapUnsealed = false } = options
+    const { clock = systemClock } = options
     const root = options.root ?? runtimeRoot()
     const claims = new FileClaims(root)
     const buffers = createBuffers()
@@ -77,7 +78,7 @@ export class Host {
       name: this.#name.value,
       driver,
       settings: options.settings ?? [],
-      clock: options.clock ?? systemClock,
+      clock,
       claims,
       events: this.events,
       log,
@@ -92,6 +93,7 @@ export class Host {
             log: mdev.log,
             lockAccounts,
             mapUnsealed,
+            clock,
             ...(accessTimes === undefined ? {} : { accessTimes }),
           })
           this.#servers.set(mdev.uuid, server)

@@ -2,9 +2,11 @@
 import * as vfio from '../abi/vfio.ts'
 import * as wire from '../abi/vfio-user.ts'
 import type { Container } from '../iommu/container.ts'
+import type { Clock } from '../lib/clock.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import { dataViewOf } from '../lib/struct.ts'
+import { inTime } from '../lib/within.ts'
 import type { Command } from './command.ts'
 import { dmaUnmapWithBitmap } from './dirty-bitmap.ts'
 import { deviceFeature } from './features.ts'
@@ -247,20 +249,16 @@ function deviceReset(client: ServedClient, request: Message): number | Promise<U
   const under = client.device.quiesce()
   client.device.migration?.reset()
   client.stats.resets++
-  return under instanceof Promise ? endOf(under) : 0
+  return under instanceof Promise ? endOf(under, client.clock) : 0
 }
 
 /** QEMU gives up on a reply after 5 s. */
 const RESET_PATIENCE_MS = 3000
 
 /** Waits for the end of what a reset has left under way, but not for ever. @returns no payload */
-async function endOf(work: Promise<void>): Promise<Uint8Array> {
-  let timer: NodeJS.Timeout | undefined
-  const patience = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, RESET_PATIENCE_MS)
-  })
-  await Promise.race([work.catch(() => {}), patience]) // what it says is logged where it is known
-  clearTimeout(timer)
+async function endOf(work: Promise<void>, clock: Pick<Clock, 'after'>): Promise<Uint8Array> {
+  // what it says is logged where it is known
+  await inTime(work, 'DEVICE_RESET', RESET_PATIENCE_MS, clock).catch(() => {})
   return new Uint8Array(0)
 }
 

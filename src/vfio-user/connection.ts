@@ -2,6 +2,7 @@
 import * as wire from '../abi/vfio-user.ts'
 import type { Device } from '../device/device.ts'
 import { Container, type ContainerOptions } from '../iommu/container.ts'
+import { type Clock, systemClock } from '../lib/clock.ts'
 import { describeError, ErrnoError, errnoOf } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import { closeFd } from '../os/fd.ts'
@@ -47,6 +48,8 @@ export interface ConnectionOptions {
   readonly log: Logger
   readonly stats: ServerStats
   readonly accessTimes?: AccessTimes
+  /** The machine's unless given. */
+  readonly clock?: Pick<Clock, 'after'>
   /** What the client may ask; the protocol's commands unless given. */
   readonly commands?: ReadonlyMap<number, Command>
   /** How the client's memory may be used. */
@@ -60,6 +63,7 @@ export interface ConnectionOptions {
 export class Connection implements ServedClient {
   readonly container: Container
   readonly stats: ServerStats
+  readonly clock: Pick<Clock, 'after'>
   capabilities: Capabilities | undefined
   readonly #options: ConnectionOptions
   readonly #commands: ReadonlyMap<number, Command>
@@ -86,6 +90,7 @@ export class Connection implements ServedClient {
     this.#options = options
     this.#commands = options.commands ?? COMMANDS
     this.stats = options.stats
+    this.clock = options.clock ?? systemClock
     this.#replies = new ReplyQueue(options.fd, options.buffers.outbox, () => this.#updateInterest())
     this.#requests = new ClientRequests({
       send: (request, payload) => this.#sendRequest(request, payload),

@@ -1,5 +1,6 @@
 /** What a command handler sees of the connection it serves. */
 import type { Device } from '../device/device.ts'
+import type { Clock } from '../lib/clock.ts'
 import type { Container } from '../iommu/container.ts'
 import type { Capabilities } from './version.ts'
 import type { ClientIrqs } from './client-irqs.ts'
@@ -23,6 +24,8 @@ export interface ServedClient {
   readonly irqs: ClientIrqs
   readonly ioFds: ClientIoFds
   readonly stats: ServerStats
+  /** What waiting for a device goes by. */
+  readonly clock: Pick<Clock, 'after'>
   /** What the client said in VERSION; undefined before it has. */
   capabilities: Capabilities | undefined
   /** The buffer that the reply is built in. */

@@ -5,6 +5,7 @@ import type { ClientAccounts } from '../iommu/client-accounts.ts'
 import type { LockAccount } from '../iommu/lock-account.ts'
 import type { MdevDevice, MdevSession } from '../mdev/mdev.ts'
 import type { Exposure } from '../mdev/parent.ts'
+import type { Clock } from '../lib/clock.ts'
 import { describeError, errnoOf } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import { closeFd } from '../os/fd.ts'
@@ -31,6 +32,8 @@ export interface ServerOptions {
   readonly log: Logger
   /** Measures accesses when given; it costs two looks at the clock each. */
   readonly accessTimes?: AccessTimes
+  /** The machine's unless given. */
+  readonly clock?: Pick<Clock, 'after'>
   /** Who pays for pages that the driver pins: the client's process, and the parent. */
   readonly lockAccounts: { readonly clients: ClientAccounts; readonly parent: LockAccount }
   /** Whether guest memory that its owner can shrink is mapped too: a client that does shrink it ends this process. */

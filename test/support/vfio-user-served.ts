@@ -1,6 +1,7 @@
 /** A device served at a UNIX socket of this process, as a host does it. */
 import { once } from 'node:events'
 import { Host } from '../../src/host/host.ts'
+import type { Clock } from '../../src/lib/clock.ts'
 import { createLogger } from '../../src/lib/log.ts'
 import type { Driver } from '../../src/mdev/driver.ts'
 import type { MdevDevice } from '../../src/mdev/mdev.ts'
@@ -26,12 +27,17 @@ export class Served implements Disposable {
     this.#scratch = scratch
   }
 
-  /** Serves one mdev. @param type the id of one of the driver's types */
-  static async start(driver: Driver, type = '1'): Promise<Served> {
+  /** Serves one mdev. @param type the id of one of the driver's types @param clock the machine's unless given */
+  static async start(driver: Driver, type = '1', clock?: Clock): Promise<Served> {
     const scratch = new Scratch()
     const lines: string[] = []
     const log = createLogger('debug', (line) => lines.push(line))
-    const host = new Host({ driver, log, root: scratch.path })
+    const host = new Host({
+      driver,
+      log,
+      root: scratch.path,
+      ...(clock === undefined ? {} : { clock }),
+    })
     const mdev = await host.create(`${driver.name}-${type}`, UUID)
     return new Served(host, mdev, lines, scratch)
   }

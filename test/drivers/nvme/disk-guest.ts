@@ -59,6 +59,7 @@ export class DiskSetup implements AsyncDisposable {
   readonly memory = new Memory()
   readonly #options: Partial<ImageOptions>
   #disk: SlicedDisk | undefined
+  #image: Image | undefined
 
   constructor(sizeMib: number, options: Partial<ImageOptions> = {}) {
     this.path = this.scratch.write('disk.img', '')
@@ -71,8 +72,15 @@ export class DiskSetup implements AsyncDisposable {
     return (this.#disk ??= this.#openDisk())
   }
 
+  /** Of the disk that was opened last. */
+  get image(): Image {
+    void this.disk
+    return this.#image!
+  }
+
   #openDisk(): SlicedDisk {
     const image = new Image({ path: this.path, direct: false, flushes: true, ...this.#options })
+    this.#image = image
     const { recordPath, clock } = this
     return new SlicedDisk({ image, recordPath, clock, log: silentLogger })
   }

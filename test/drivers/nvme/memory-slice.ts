@@ -120,6 +120,8 @@ export class MemorySlice implements Slice {
     if (this.#underWay > 0) await new Promise<void>((resolve) => this.#whenQuiet.push(resolve))
   }
 
+  dropUnwanted(): void {}
+
   limit(limits: Limits): void {
     this.limits = limits
   }

@@ -1,6 +1,7 @@
 /** A host of an NVMe controller, through mdevkit's own client: memory, queues and commands. Numbers are the specification's. */
 import assert from 'node:assert/strict'
 import { nvmeFunction, type FunctionOptions } from '../../../drivers/nvme/function.ts'
+import type { Clock } from '../../../src/lib/clock.ts'
 import { defineDriver } from '../../../src/mdev/driver.ts'
 import { Client, type ClientInterrupts, type ClientMemory } from '../../../src/vfio-user/client.ts'
 import { Served } from '../../support/vfio-user-served.ts'
@@ -83,6 +84,8 @@ export class QueuePair {
 }
 
 export interface StageOptions extends Partial<FunctionOptions> {
+  /** By which the host gives up waiting; the machine's unless given. */
+  readonly patience?: Clock
   readonly size?: number
   readonly readOnly?: boolean
 }
@@ -98,7 +101,7 @@ export class Stage implements Disposable {
   }
 
   static async start(options: StageOptions = {}): Promise<Stage> {
-    const { size = 4 * MIB, readOnly = false, ...rest } = options
+    const { size = 4 * MIB, readOnly = false, patience, ...rest } = options
     let slice: MemorySlice | undefined
     const driver = defineDriver({
       name: 'nvme-test',
@@ -110,7 +113,7 @@ export class Stage implements Disposable {
           return slice
         }),
     })
-    const served = await Served.start(driver)
+    const served = await Served.start(driver, '1', patience)
     return new Stage(served, slice!)
   }
 
@@ -154,7 +157,7 @@ export class NvmeHost implements Disposable {
   }
 
   static async attach(
-    stage: Stage,
+    stage: Pick<Stage, 'served'>,
     memory: (typeof MEMORIES)[number] = 'shared',
   ): Promise<NvmeHost> {
     const client = await Client.attach(stage.served.path)
@@ -171,7 +174,7 @@ export class NvmeHost implements Disposable {
 
   /** A controller that is enabled, and pairs of I/O queues. */
   static async ready(
-    stage: Stage,
+    stage: Pick<Stage, 'served'>,
     { memory = 'shared', pairs = 1, entries = 64 }: ReadyOptions = {},
   ): Promise<NvmeHost> {
     const host = await NvmeHost.attach(stage, memory)

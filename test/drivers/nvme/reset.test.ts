@@ -1,7 +1,22 @@
 /** Disabling, resetting, shutting down, and deleting queues, with commands under way. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { CC, CC_ENABLE, CSTS, MEMORIES, NvmeHost, PAGE, pattern, RDY, Stage } from './nvme-host.ts'
+import { type Clock, systemClock } from '../../../src/lib/clock.ts'
+import { FakeClock } from '../../support/fake-clock.ts'
+import {
+  ACQ,
+  AQA,
+  ASQ,
+  CC,
+  CC_ENABLE,
+  CSTS,
+  MEMORIES,
+  NvmeHost,
+  PAGE,
+  pattern,
+  RDY,
+  Stage,
+} from './nvme-host.ts'
 
 const [WRITE, READ, COMPARE] = [1, 2, 5] as const
 const SHUTDOWN_OCCURRING = 0x04
@@ -96,6 +111,39 @@ test('nvme that is reset by the client starts from nothing, once the disk is don
   await host.enable()
   await host.createPair(1, 16)
   assert.equal((await host.io({ opcode: READ, prp1: host.allocate() })).status, 0)
+})
+
+test('nvme that is reset while the disk hangs answers after 3 s, and is ready once the disk is', async () => {
+  const clock = new FakeClock()
+  const patience: Clock = {
+    after: (ms, action) => clock.after(ms, action),
+    every: (ms, action) => systemClock.every(ms, action),
+  }
+  using stage = await Stage.start({ patience })
+  using host = await NvmeHost.ready(stage)
+  await busy(stage, host, 3)
+  let isReset = false
+  const reset = host.client.reset().then(() => (isReset = true))
+  while (clock.running === 0) await new Promise((resolve) => setImmediate(resolve))
+  clock.advance(2999)
+  for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve))
+  assert.equal(isReset, false)
+  clock.advance(1)
+  await reset
+  await host.masterBus(true)
+  await host.set(AQA, 0x1f_001f)
+  await host.set64(ASQ, host.admin.submission)
+  await host.set64(ACQ, host.admin.completion)
+  await host.set(CC, CC_ENABLE)
+  for (let i = 0; i < 5; i++) assert.equal(await host.get(CSTS), 0)
+  stage.slice.free()
+  await host.status(RDY, RDY)
+  await host.enable()
+  await host.createPair(1, 16)
+  assert.equal((await host.io({ opcode: READ, prp1: host.allocate() })).status, 0)
+  // one that does not have to wait leaves nothing behind
+  await host.client.reset()
+  assert.equal(clock.running, 0)
 })
 
 test('nvme forgets a guest that went while the disk was busy', async () => {

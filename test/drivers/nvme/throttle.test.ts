@@ -16,13 +16,14 @@ function setup(limits: { bandwidth: number; iops: number }) {
     given,
     throttle,
     batches: () => batches,
-    ask: (count: number, bytes: number) => {
+    ask: (count: number, bytes: number, wanted: (i: number) => boolean = () => true) => {
       for (let i = 0; i < count; i++) {
-        throttle.run(
+        throttle.run({
           bytes,
-          () => begun.push(clock.now()),
-          () => given.push(i),
-        )
+          begin: () => begun.push(clock.now()),
+          giveUp: () => given.push(i),
+          isWanted: () => wanted(i),
+        })
       }
     },
   }
@@ -80,5 +81,15 @@ test('Throttle.cancel() gives up what waits, and nothing begins later', () => {
   assert.equal(given.length, 4)
   clock.advance(10_000)
   assert.equal(begun.length, 1)
+  assert.equal(clock.running, 0)
+})
+
+test('Throttle.cancel() gives up those that are not wanted, and the others begin in their order', () => {
+  const { clock, begun, given, ask, throttle } = setup({ bandwidth: 0, iops: 10 })
+  ask(5, 512, (i) => i % 2 === 0)
+  throttle.cancel((isWanted) => !isWanted())
+  assert.deepEqual(given, [1, 3])
+  clock.advance(10_000)
+  assert.equal(begun.length, 3)
   assert.equal(clock.running, 0)
 })
