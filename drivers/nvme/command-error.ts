@@ -16,25 +16,31 @@ export function endBadly(
   command: Command,
   error: unknown,
   access: DiskAccess,
-  { log, statistics }: EndContext,
+  context: EndContext,
 ): void {
   if (error instanceof StatusError) command.refuse(error.status)
-  else if (error instanceof ErrnoError) failOnDisk(command, error, access, statistics)
+  else if (error instanceof ErrnoError) failOnDisk(command, error, access, context)
   else {
-    log.error(`nvme: command 0x${command.opcode.toString(16)}`, error)
+    context.log.error(`nvme: command 0x${command.opcode.toString(16)}`, error)
     command.refuse(STATUS.INTERNAL_ERROR)
   }
 }
 
-/** Ends a command by what the disk said. */
+/** Ends a command by what the disk said, which the operator hears of too, if less and less often. */
 export function failOnDisk(
   command: Command,
   error: ErrnoError,
   access: DiskAccess,
-  statistics: Statistics,
+  { log, statistics }: EndContext,
 ): void {
   const status = statusOfDisk(error, access)
-  if (isMediaError(status)) statistics.mediaErrors++
+  const count = isMediaError(status)
+    ? ++statistics.mediaErrors
+    : status === STATUS.CAPACITY_EXCEEDED
+      ? ++statistics.capacityErrors
+      : 0
+  if (count > 0 && Number.isInteger(Math.log2(count)))
+    log.warn(`nvme: the disk: ${error.code}: ${error.message} (such errors so far: ${count})`)
   if (isOfGuest(status)) command.refuse(status)
   else if (status === STATUS.ABORT_REQUESTED && command.queue.draining)
     command.fail(STATUS.ABORTED_SQ_DELETION)

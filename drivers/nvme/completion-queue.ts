@@ -94,6 +94,11 @@ export class CompletionQueue {
     return true
   }
 
+  /** Where the guest will read next, as far as it has said. */
+  get head(): number {
+    return this.#head
+  }
+
   get shadow(): ShadowDoorbell | undefined {
     return this.#shadow
   }

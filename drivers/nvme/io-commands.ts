@@ -184,6 +184,6 @@ export class IoCommands {
   }
 
   #failed(command: Command, error: ErrnoError, access: DiskAccess): void {
-    failOnDisk(command, error, access, this.#context.statistics)
+    failOnDisk(command, error, access, this.#context)
   }
 }

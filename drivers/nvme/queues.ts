@@ -1,4 +1,5 @@
 /** All queues of a controller that is enabled: making and deleting them (5.3 to 5.6), and their doorbells (3.1.24, 3.1.25). */
+import { ErrnoError } from 'mdevkit'
 import type { Command } from './command.ts'
 import { CompletionQueue, type QueueHost } from './completion-queue.ts'
 import { ShadowDoorbell, type DoorbellBuffers } from './shadow-doorbells.ts'
@@ -96,13 +97,15 @@ export class Queues {
     const vector = cdw11 >>> 16
     if (vector >= host.interrupts.count) throw new StatusError(STATUS.INVALID_INTERRUPT_VECTOR)
     const interrupts = (cdw11 & CREATE.IEN) !== 0
+    const base = this.#baseOf(address)
+    const shadow = this.#newShadow(2 * id + 1)
     const queue = new CompletionQueue(host, {
       id,
-      base: this.#baseOf(address),
+      base,
       size,
       vector: interrupts ? vector : undefined,
     })
-    queue.shadow = this.#shadow(2 * id + 1)
+    queue.shadow = shadow
     this.#completion.set(id, queue)
   }
 
@@ -121,8 +124,9 @@ export class Queues {
     const size = this.#sizeOf(cdw10)
     this.#checkKind(cdw11)
     const info = { id, base: this.#baseOf(address), size, completions }
+    const shadow = this.#newShadow(2 * id)
     const queue = new SubmissionQueue(this.#options.host, info, this.#options.io)
-    queue.shadow = this.#shadow(2 * id)
+    queue.shadow = shadow
     this.#submission.set(id, queue)
   }
 
@@ -153,12 +157,16 @@ export class Queues {
   /**
    * Takes doorbells from memory from now on, but for those of the admin queues: drivers write these to the registers alone.
    *
-   * @throws EOPNOTSUPP, EFAULT, EACCES of the memory
+   * @throws EOPNOTSUPP, EFAULT, EACCES of the memory; nothing has changed then
    */
   setShadows(buffers: DoorbellBuffers): void {
+    const shadow = (number: number) => new ShadowDoorbell(this.#options.host.dma, buffers, number)
+    // which shows that both pages can be written
+    shadow(0).begin(this.#submission.get(0)!.tail)
+    shadow(1).begin(this.#completion.get(0)!.head)
     this.#buffers = buffers
-    for (const [id, queue] of this.#submission) if (id > 0) queue.shadow = this.#shadow(2 * id)
-    for (const [id, queue] of this.#completion) if (id > 0) queue.shadow = this.#shadow(2 * id + 1)
+    for (const [id, queue] of this.#submission) if (id > 0) queue.shadow = shadow(2 * id)
+    for (const [id, queue] of this.#completion) if (id > 0) queue.shadow = shadow(2 * id + 1)
   }
 
   /** Nothing that is under way has any effect on the guest any more. */
@@ -175,8 +183,17 @@ export class Queues {
       new ShadowDoorbell(this.#options.host.dma, this.#buffers, number).ask(value)
   }
 
-  #shadow(number: number): ShadowDoorbell | undefined {
-    return this.#buffers && new ShadowDoorbell(this.#options.host.dma, this.#buffers, number)
+  /** For a queue that is about to be made. @throws StatusError the memory of the doorbells has gone */
+  #newShadow(number: number): ShadowDoorbell | undefined {
+    if (this.#buffers === undefined) return undefined
+    const shadow = new ShadowDoorbell(this.#options.host.dma, this.#buffers, number)
+    try {
+      shadow.begin(0)
+    } catch (error) {
+      if (error instanceof ErrnoError) throw new StatusError(STATUS.DATA_TRANSFER_ERROR)
+      throw error
+    }
+    return shadow
   }
 
   #checkNew(id: number, queues: ReadonlyMap<number, unknown>): void {

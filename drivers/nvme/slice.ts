@@ -67,8 +67,9 @@ export class ImageSlice implements Slice {
   flush(done: Done): void {
     if (this.#isRefused('flush', 0, 0, done)) return
     this.#begin(done, (ended) => {
-      if (this.#image.flushes) this.#image.file.sync(ended)
-      else this.#image.file.afterBatch(ended)
+      const { file, flushes } = this.#image
+      if (!flushes) file.afterBatch(ended)
+      else file.sync((error) => ended(error ?? this.#image.damage(this.#start + this.size)))
     })
   }
 

@@ -12,6 +12,8 @@ export class Statistics {
   writes = 0
   /** Errors of the disk, which are not the guest's. */
   mediaErrors = 0
+  /** How often the image's file system was full. */
+  capacityErrors = 0
 
   /** A command has read so many bytes of the disk. */
   countRead(bytes: number): void {

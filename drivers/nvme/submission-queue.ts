@@ -67,6 +67,11 @@ export class SubmissionQueue implements CommandQueue, Submitter {
     return this.#head
   }
 
+  /** Where the guest will put its next entry, as far as it has said. */
+  get tail(): number {
+    return this.#tail
+  }
+
   get closed(): boolean {
     return this.#closed
   }

@@ -1,5 +1,5 @@
 /** A file that is read and written by many requests at the same time, none of which is waited for. */
-import { closeSync, constants as fs, openSync, statSync } from 'node:fs'
+import { closeSync, constants as fs, fstatSync, openSync, statSync } from 'node:fs'
 import { constants } from 'node:os'
 import * as abi from '../abi/file.ts'
 import { ErrnoError, errnoCode } from '../lib/errno.ts'
@@ -85,9 +85,22 @@ export class AsyncFile {
     return check(lseek(this.#fd, 0, SEEK_END), `${this.path}: lseek`)
   }
 
-  /** A request for {@link queue}, which takes it back. */
+  /** Whether no path leads to it any more: what is in it goes when it is closed. */
+  get deleted(): boolean {
+    return fstatSync(this.#fd).nlink === 0
+  }
+
+  /** A request for {@link queue}, which takes it back. @throws EBADF closed · EINVAL no position */
   request(operation: FileOperation, position: number): FileRequest {
+    this.#checkOpen()
+    return this.#request(operation, position)
+  }
+
+  #checkOpen(): void {
     if (this.#closed) throw new ErrnoError('EBADF', `${this.path}: closed`)
+  }
+
+  #request(operation: FileOperation, position: number): FileRequest {
     if (!Number.isSafeInteger(position) || position < 0)
       throw new ErrnoError('EINVAL', `${this.path}: ${position} is no position in a file`)
     const request = this.#spare.pop() ?? new FileRequest()
@@ -121,12 +134,12 @@ export class AsyncFile {
 
   /** Queues a read into memory of ours, which is the request's until its end. */
   read(position: number, target: Block, length: number, done: FileDone): void {
-    this.#move('read', position, target, length, done)
+    this.#move(this.request('read', position), target, length, done)
   }
 
   /** Queues a write of memory of ours. */
   write(position: number, source: Block, length: number, done: FileDone): void {
-    this.#move('write', position, source, length, done)
+    this.#move(this.request('write', position), source, length, done)
   }
 
   /** Queues a sync: what was written by requests that have ended outlives a power cut. */
@@ -158,19 +171,13 @@ export class AsyncFile {
     closeSync(this.#fd)
   }
 
-  #move(
-    operation: 'read' | 'write',
-    position: number,
-    block: Block,
-    length: number,
-    done: FileDone,
-  ): void {
-    const request = this.request(operation, position)
+  #move(request: FileRequest, block: Block, length: number, done: FileDone): void {
     request.add(block, 0, length)
     this.queue(request, done)
   }
 
   #allocate(mode: number, position: number, length: number, done: FileDone): void {
+    this.#checkOpen()
     if (length === 0) {
       this.afterBatch(done) // fallocate(2) would say EINVAL
       return
@@ -192,7 +199,9 @@ export class AsyncFile {
 
   #writeZeros(position: number, length: number, done: FileDone): void {
     const part = Math.min(ZEROS, length)
-    this.write(position, (zeros ??= alignedBlock(ZEROS)), part, (error) => {
+    // also once it is being closed, which waits for all of what was begun before
+    const request = this.#request('write', position)
+    this.#move(request, (zeros ??= alignedBlock(ZEROS)), part, (error) => {
       if (error !== undefined || part === length) return done(error)
       this.#writeZeros(position + part, length - part, done)
       this.submit()

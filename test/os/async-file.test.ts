@@ -150,6 +150,33 @@ for (const engine of ENGINES) {
       }
     })
 
+    test('close() waits for zeros that are written in pieces, until the last', async () => {
+      const path = `/dev/shm/mdevkit-test-${process.pid}-${engine}` // as above
+      writeFileSync(path, pattern(3 * 1024 * KIB))
+      try {
+        const file = new AsyncFile(path, { engine })
+        const outcomes: (string | undefined)[] = []
+        file.zero(0, 3 * 1024 * KIB, (error) => outcomes.push(error?.code))
+        file.submit()
+        await file.close()
+        assert.deepEqual(outcomes, [undefined])
+        assert.ok(readFileSync(path).equals(Buffer.alloc(3 * 1024 * KIB)))
+        for (const how of ['zero', 'discard'] as const)
+          assert.throws(() => file[how](0, KIB, () => undefined), { code: 'EBADF' })
+      } finally {
+        rmSync(path)
+      }
+    })
+
+    test('says when nothing leads to it any more', async () => {
+      await using setup = make(pattern(KIB))
+      const file = new AsyncFile(setup.path, { engine })
+      assert.equal(file.deleted, false)
+      rmSync(setup.path)
+      assert.equal(file.deleted, true)
+      await file.close()
+    })
+
     test('reads what the page cache does not hold', async () => {
       await using setup = make(pattern(1024 * KIB))
       const { file, path } = setup

@@ -1,6 +1,9 @@
 /** Guests that lie: each lie gets its status, and the controller goes on. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { closeFd } from '../../../src/os/fd.ts'
+import { createMemfd } from '../../../src/os/memfd.ts'
+import { DMA_MAP, dmaMap } from '../../support/vfio-user-raw.ts'
 import {
   CFS,
   CSTS,
@@ -156,6 +159,105 @@ for (const memory of ['shared', 'message'] as const) {
     ])
     assert.equal((await host.io({ ...read, sgl: block })).status, 0)
   })
+}
+
+test('nvme reads nothing into memory that is read-only, writes from it, and takes lists from it', async () => {
+  using stage = await Stage.start()
+  using host = await NvmeHost.ready(stage)
+  const place = 2 ** 41
+  await mapReadOnly(host, place, 4 * PAGE)
+  const page = host.allocate()
+  const at = { nsid: 1, prp1: place }
+  await refused(host, 1, [
+    ['write', { opcode: WRITE, ...at }, 0],
+    ['compare', { opcode: COMPARE, ...at }, 0],
+    ['read', { opcode: READ, ...at }, TRANSFER_ERROR],
+    [
+      'read, second page',
+      { opcode: READ, ...at, prp1: page, prp2: place, cdw12: 15 },
+      TRANSFER_ERROR,
+    ],
+    [
+      'read by SGL',
+      { opcode: READ, nsid: 1, flags: 0x40, sgl: sgl(0, place, 512) },
+      TRANSFER_ERROR,
+    ],
+    // of zeros: three pages at 0, where nothing is
+    ['a list', { opcode: READ, nsid: 1, prp1: page, prp2: place, cdw12: 23 }, TRANSFER_ERROR],
+    ['a segment', { opcode: READ, nsid: 1, flags: 0x40, sgl: sgl(3, place, 16) }, BAD_LENGTH],
+  ])
+  await refused(host, 0, [
+    ['identify', { opcode: IDENTIFY, prp1: place, cdw10: 1 }, TRANSFER_ERROR],
+    ['log', { opcode: GET_LOG, prp1: place, cdw10: 0x7f_0002 }, TRANSFER_ERROR],
+    ['host id', { opcode: SET_FEATURES, prp1: place, cdw10: 0x81 }, 0],
+    ['get host id', { opcode: GET_FEATURES, prp1: place, cdw10: 0x81 }, TRANSFER_ERROR],
+    ['doorbells', { opcode: DOORBELL_BUFFERS, prp1: place, prp2: page }, TRANSFER_ERROR],
+    ['event indexes', { opcode: DOORBELL_BUFFERS, prp1: page, prp2: place }, TRANSFER_ERROR],
+  ])
+  // doorbells are where they were
+  await host.createPair(2, 8)
+  for (const id of [1, 2]) {
+    const [cqe] = await host.run(host.queue(id), { opcode: READ, nsid: 1, prp1: page })
+    assert.equal(cqe!.status, 0)
+  }
+})
+
+test('nvme is fatally stuck where completions cannot be written, until it is reset', async () => {
+  using stage = await Stage.start()
+  using host = await NvmeHost.ready(stage, { pairs: 0 })
+  const place = 2 ** 41
+  await mapReadOnly(host, place, PAGE)
+  await host.command({ opcode: CREATE_CQ, prp1: place, cdw10: 0xf_0001, cdw11: 0x1_0003 })
+  const sq = host.allocate()
+  await host.command({ opcode: CREATE_SQ, prp1: sq, cdw10: 0xf_0001, cdw11: 0x1_0001 })
+  host.bytes(sq, 64 * 8).fill(0) // flushes of no namespace
+  host.ringAt(2, 8)
+  await host.status(CFS, CFS)
+  const told = stage.served.lines.filter((line) => line.includes('completion queue 1'))
+  assert.equal(told.length, 1)
+  await host.enable()
+  await host.createPair(1, 8)
+  assert.equal((await host.io({ opcode: READ, prp1: host.allocate() })).status, 0)
+})
+
+test('nvme with one queue full of commands that do not end serves the others, and is reset', async () => {
+  using stage = await Stage.start()
+  using host = await NvmeHost.ready(stage, { pairs: 2, entries: 8 })
+  const read = { opcode: READ, nsid: 1, prp1: host.allocate() }
+  stage.slice.hold()
+  void host.begin(host.queue(1), ...Array.from({ length: 7 }, () => read))
+  while (stage.slice.underWay < 7) await host.get(CSTS)
+  const free = stage.slice.takeHeld()
+  for (let i = 0; i < 30; i++) {
+    const [cqe] = await host.run(host.queue(2), read)
+    assert.equal(cqe!.status, 0)
+  }
+  await host.command({ opcode: IDENTIFY, prp1: host.allocate(), cdw10: 1 })
+  // neither aborted nor deleted, as long as the disk does not let go of them
+  assert.equal((await host.command({ opcode: ABORT, cdw10: 0x1_0001 })).result, 1)
+  let deleted = false
+  void host.command({ opcode: DELETE_SQ, cdw10: 1 }).then(() => (deleted = true))
+  await host.command({ opcode: IDENTIFY, prp1: host.allocate(), cdw10: 1 })
+  await refused(host, 0, [['deleted twice', { opcode: DELETE_SQ, cdw10: 1 }, BAD_QUEUE]])
+  assert.equal(deleted, false)
+  await host.set(CC, 0)
+  assert.equal(await host.get(CSTS), RDY)
+  free()
+  await host.status(RDY, 0)
+  assert.equal(deleted, false)
+  await host.enable()
+  await host.createPair(1, 8)
+  assert.equal((await host.io(read)).status, 0)
+})
+
+/** Memory of zeros that the controller may only read. */
+async function mapReadOnly(host: NvmeHost, iova: number, size: number): Promise<void> {
+  const fd = createMemfd('read-only', size)
+  try {
+    await host.client.request(DMA_MAP, dmaMap({ iova, size, flags: 1 }), [fd])
+  } finally {
+    closeFd(fd)
+  }
 }
 
 test('nvme refuses queues of no size, twice, from amid a page, without a partner or a vector', async () => {

@@ -1,6 +1,6 @@
 /** One slice: what it moves, what it refuses, and that nothing of it lies outside. */
 import assert from 'node:assert/strict'
-import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import * as fc from 'fast-check'
 import type { Done, Slice } from '../../../drivers/nvme/disk.ts'
@@ -98,7 +98,7 @@ for (const engine of ['io_uring', 'threads'] as const) {
       await io(slice, (done) => slice.read(0, part, done))
     })
 
-    test('an image that was cut short under it is EIO, and a flush of it still works', async () => {
+    test('an image that was cut short under it is EIO, as is a flush of it', async () => {
       await using setup = new DiskSetup(2, { engine })
       const slice = setup.open(1, 2)
       truncateSync(setup.path, MIB)
@@ -108,7 +108,30 @@ for (const engine of ['io_uring', 'threads'] as const) {
         { code: 'EIO', message: /disk.img: read of 512 B at 0x100000: the file ends before it/ },
       )
       await io(slice, (done) => slice.read(0, part, done))
+      await assert.rejects(
+        io(slice, (done) => slice.flush(done)),
+        { code: 'EIO', message: /disk.img: cut to 1048576 bytes, 2097152 are in use/ },
+      )
+      // beyond what is in use nobody minds
+      await using other = new DiskSetup(3, { engine })
+      const first = other.open(1, 1)
+      truncateSync(other.path, MIB)
+      await io(first, (done) => first.flush(done))
+    })
+
+    test('an image that was deleted under it goes on, but nothing is said to be flushed', async () => {
+      await using setup = new DiskSetup(2, { engine })
+      const slice = setup.open(1, 1)
+      const part = [{ iova: 0, length: SECTOR }]
+      await io(slice, (done) => slice.write(0, part, done))
       await io(slice, (done) => slice.flush(done))
+      rmSync(setup.path)
+      await io(slice, (done) => slice.write(0, part, done))
+      await io(slice, (done) => slice.read(0, part, done))
+      await assert.rejects(
+        io(slice, (done) => slice.flush(done)),
+        { code: 'EIO', message: /disk.img: deleted/ },
+      )
     })
 
     for (const direct of [false, true]) {
