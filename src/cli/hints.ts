@@ -1,4 +1,5 @@
 /** What to do next: the line below a refusal. */
+import { placeOf } from '../lib/driver-fault.ts'
 import {
   BUSY,
   DENIED,
@@ -39,6 +40,7 @@ const USES_NO_DAEMON = new Set(['run', 'daemon', 'conformance', 'lspci'])
  */
 export function hintOf(error: unknown, command: string): string | undefined {
   if (command === 'host') return undefined // the daemon tells the last line of it as the reason
+  if (placeOf(error) !== undefined) return `mdevkit ${command} --verbose shows the whole stack`
   const code = exitCodeOf(error)
   const asksDaemon = !USES_NO_DAEMON.has(command)
   return OWN_HINTS[command]?.[code] ?? (asksDaemon ? HINTS[code] : undefined) ?? usageHint(command)

@@ -7,6 +7,7 @@ import { hostSocket, runtimeRoot } from '../host/paths.ts'
 import { createLogger } from '../lib/log.ts'
 import { Unwind } from '../lib/unwind.ts'
 import { endOfRun } from './end-of-run.ts'
+import { StrayFaults } from './stray-faults.ts'
 
 export interface HostCommandOptions {
   readonly name?: string
@@ -26,7 +27,8 @@ export async function host(specifier: string, options: HostCommandOptions): Prom
   const log = createLogger(verbose ? 'debug' : 'info')
   const root = runtimeRoot()
   const end = new AbortController()
-  const ended = endOfRun(end.signal)
+  const faults = new StrayFaults(log)
+  const ended = endOfRun(end.signal, (error) => faults.note(error))
   using unclaim = new Unwind()
   const claim =
     exact && name !== undefined ? new FileClaims(root).claimExactParent(name) : undefined
@@ -40,6 +42,7 @@ export async function host(specifier: string, options: HostCommandOptions): Prom
     ...(name === undefined ? {} : { name }),
     ...(claim === undefined ? {} : { claim }),
   })
+  faults.parent = served.parent
   try {
     const path = hostSocket(root, served.parent.name)
     const control = new ControlServer({

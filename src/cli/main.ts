@@ -4,6 +4,7 @@ import { basename, join } from 'node:path'
 import { CommanderError } from 'commander'
 import { runtimeRoot } from '../host/paths.ts'
 import { ApiClient, apiSocket } from '../http/client.ts'
+import { describeFault } from '../lib/driver-fault.ts'
 import { describeError } from '../lib/errno.ts'
 import { exitCodeOf, REFUSED, USAGE } from './exit-codes.ts'
 import { hintOf, usageHint } from './hints.ts'
@@ -43,7 +44,7 @@ function packageVersion(): string {
 
 /** With an errno and a message; what was thrown without an errno is a bug, and by the wire's rule EIO. */
 function describeFailure(error: unknown): string {
-  const text = describeError(error)
+  const text = describeFault(error)
   if (error instanceof Error) return 'code' in error ? text : `EIO: ${error.name}: ${text}`
   return `EIO: ${text}`
 }

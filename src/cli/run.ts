@@ -7,6 +7,7 @@ import { createLogger } from '../lib/log.ts'
 import { freshUuid } from '../lib/uuid.ts'
 import { shellLine } from '../lib/shell-line.ts'
 import { endOfRun } from './end-of-run.ts'
+import { StrayFaults } from './stray-faults.ts'
 
 type Settings = NonNullable<Parameters<Host['create']>[2]>
 type Mdev = Awaited<ReturnType<Host['create']>>
@@ -30,10 +31,12 @@ export interface RunOptions {
  */
 export async function run(specifier: string, options: RunOptions): Promise<void> {
   const log = createLogger(options.verbose === true ? 'debug' : 'info')
-  const ended = endOfRun()
+  const faults = new StrayFaults(log)
+  const ended = endOfRun(undefined, (error) => faults.note(error))
   const driver = await loadDriver(specifier)
   const { lockLimit = Infinity, mapUnsealed = false, parentSet: settings } = options
   const host = await Host.register({ driver, log, settings, lockLimit, mapUnsealed })
+  faults.parent = host.parent
   try {
     const typeName = options.type ?? host.parent.types[0]?.name ?? ''
     const uuid = options.uuid ?? freshUuid()

@@ -1,4 +1,5 @@
 /** A PCI function: what a driver assembles in `probe`, and what a client then finds. */
+import { inspect } from 'node:util'
 import * as pci from '../abi/pci.ts'
 import * as vfio from '../abi/vfio.ts'
 import { ErrnoError } from '../lib/errno.ts'
@@ -19,7 +20,7 @@ import { PciMigration } from './pci-migration.ts'
 import type { PciFunction, PciIdentity, ResetCause } from './pci.ts'
 import { RegionMemory } from './region-memory.ts'
 import { DeviceRegion, NO_REGISTERS, type RegionType } from './region.ts'
-import type { BarInfo, OwnRegionInfo, RegionMemoryInfo, Registers } from './registers.ts'
+import type { BarInfo, OwnRegionInfo, RegionMemoryInfo, Registers, Width } from './registers.ts'
 
 const READ_WRITE = vfio.VFIO_REGION_INFO_FLAG_READ | vfio.VFIO_REGION_INFO_FLAG_WRITE
 const MIN_ROM = 2048
@@ -33,6 +34,7 @@ const MAX_MSIX = 2048
 const MAX_REGIONS = 100
 /** By width: half the address space, and what still is a number in bytes. */
 const MAX_BAR = { io: 2 ** 31, mem32: 2 ** 31, mem64: 2 ** 52 }
+const WIDTHS: readonly Width[] = [1, 2, 4]
 /** The width of each field; vendor 0xffff is what an empty slot reads as. */
 const IDENTITY_MAX = {
   vendor: 0xfffe,
@@ -129,6 +131,10 @@ export class PciDevice implements PciFunction, Device {
   bar(index: number, info: BarInfo, registers?: Registers): void {
     this.#mustBeOpen()
     const { kind, size, prefetchable = false } = info
+    if (!Object.hasOwn(MAX_BAR, kind)) {
+      const kinds = Object.keys(MAX_BAR).join(', ')
+      throw new ErrnoError('EINVAL', `bar ${index}: kind ${JSON.stringify(kind)}: not ${kinds}`)
+    }
     const wide = kind === 'mem64'
     if (!Number.isInteger(index) || index < 0 || index + (wide ? 1 : 0) >= pci.PCI_STD_NUM_BARS) {
       throw new ErrnoError(
@@ -144,7 +150,7 @@ export class PciDevice implements PciFunction, Device {
     if (!isPowerOfTwo(size) || size < least || size > most) {
       throw new ErrnoError(
         'EINVAL',
-        `bar ${index}: size ${hex(size)} is no power of two from ${hex(least)} to ${hex(most)}`,
+        `bar ${index}: size ${shown(size)} is no power of two from ${hex(least)} to ${hex(most)}`,
       )
     }
     if (kind === 'io' && prefetchable) {
@@ -374,11 +380,19 @@ const STATUS_ERRORS =
 
 function checkIdentity(identity: PciIdentity): void {
   for (const [field, most] of Object.entries(IDENTITY_MAX)) {
-    const value = identity[field as keyof PciIdentity] ?? 0
-    if (!Number.isInteger(value) || value < 0 || value > most) {
-      throw new ErrnoError('EINVAL', `pci ${field} ${hex(value)}: not from 0 to ${hex(most)}`)
+    const value = identity?.[field as keyof PciIdentity]
+    if (value === undefined && !REQUIRED.has(field)) continue
+    if (!Number.isInteger(value) || !(value! >= 0 && value! <= most)) {
+      throw new ErrnoError('EINVAL', `pci ${field} ${shown(value)}: not from 0 to ${hex(most)}`)
     }
   }
+}
+
+const REQUIRED: ReadonlySet<string> = new Set(['vendor', 'device', 'class'])
+
+/** What a driver gave for a number: in JavaScript that may be anything. */
+function shown(value: unknown): string {
+  return typeof value === 'number' ? hex(value) : inspect(value)
 }
 
 function regionOf(
@@ -389,10 +403,20 @@ function regionOf(
 ): DeviceRegion {
   if (registers === undefined && info.memory === undefined)
     throw new ErrnoError('EINVAL', `${name}: neither registers nor memory`)
+  if (registers !== undefined) checkRegisters(name, registers)
+  if (info.maxWidth !== undefined && !WIDTHS.includes(info.maxWidth))
+    throw new ErrnoError('EINVAL', `${name}: maxWidth ${info.maxWidth}: not ${WIDTHS.join(', ')}`)
   return new DeviceRegion(name, info.size, READ_WRITE, registers ?? NO_REGISTERS, info.maxWidth, {
     ...memoryOf(name, info),
     ...(type === undefined ? {} : { type }),
   })
+}
+
+function checkRegisters(name: string, registers: Registers): void {
+  for (const method of ['read', 'write'] as const) {
+    if (typeof registers?.[method] !== 'function')
+      throw new ErrnoError('EINVAL', `${name}: registers without ${method}(): both are needed`)
+  }
 }
 
 function memoryOf(

@@ -1,6 +1,8 @@
 /** Regions as a client sees them: windows accessed at any offset and length, split for the registers behind them. */
+import { inspect } from 'node:util'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
+import { isPromise } from '../lib/promise.ts'
 import * as vfio from '../abi/vfio.ts'
 import { type Doorbell, DoorbellRegisters } from './doorbell.ts'
 import { readPart, type RegionMemory, writePart } from './region-memory.ts'
@@ -112,6 +114,8 @@ export class DeviceRegion {
     for (let done = 0; done < count;) {
       const width = this.#widthAt(offset + done, count - done)
       const value = registers.read(offset + done, width)
+      if (typeof value !== 'number' && value !== undefined)
+        throw this.#noNumber(value, offset + done)
       if (width === 4) target.setUint32(at + done, value, true)
       else if (width === 2) target.setUint16(at + done, value, true)
       else target.setUint8(at + done, value)
@@ -141,6 +145,16 @@ export class DeviceRegion {
       registers.write(offset + done, value, width)
       done += width
     }
+  }
+
+  /** In JavaScript a driver may give anything, and an asynchronous `read` is an easy mistake. */
+  #noNumber(value: unknown, offset: number): TypeError {
+    let given = inspect(value)
+    if (isPromise(value)) {
+      value.then(undefined, () => {}) // its failure is nobody's
+      given = 'a promise'
+    }
+    return new TypeError(`${this.name}: read(${hex(offset)}) returned ${given}, not a number`)
   }
 
   #readParts(

@@ -15,6 +15,7 @@ import {
   SocketMessageReader,
   SocketMessageWriter,
 } from 'vscode-jsonrpc/node'
+import { withPlace } from '../lib/driver-fault.ts'
 import { type ErrnoCode, ErrnoError, errnoCode, errnoOf } from '../lib/errno.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
 import type { MdevEvents } from '../mdev/events.ts'
@@ -107,7 +108,7 @@ export function answerChecked(
       check(method, schema, params)
       return await handler(params)
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error)
+      const message = withPlace(error instanceof Error ? error.message : String(error), error)
       const errno = errnoOf(error)
       throw new ResponseError(errno, message, { code: errnoCode(errno) })
     }

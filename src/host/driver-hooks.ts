@@ -5,8 +5,8 @@
 import { readFile } from 'node:fs/promises'
 import type { LoadHook, ResolveHook } from 'node:module'
 import { fileURLToPath } from 'node:url'
-import swc from '@swc/wasm-typescript'
 import { parsePackageSpecifier } from './package-specifier.ts'
+import { stripTypes } from './strip-types.ts'
 
 const TYPESCRIPT = /^file:.*\.m?ts$/
 
@@ -20,19 +20,7 @@ export const resolve: ResolveHook = async (specifier, context, next) => {
 
 export const load: LoadHook = async (url, context, next) => {
   if (!TYPESCRIPT.test(url)) return next(url, context)
-  const source = await readFile(fileURLToPath(url), 'utf8')
-  // Stripping leaves every character where it was, so stack traces need no source map.
-  return { format: 'module', source: strip(source, url), shortCircuit: true }
-}
-
-/** @throws SyntaxError what is no TypeScript, or cannot be stripped: enums, namespaces, parameter properties */
-function strip(source: string, url: string): string {
-  try {
-    return swc.transformSync(source, { mode: 'strip-only' }).code
-  } catch (error) {
-    const { message, startLine } = error as { message?: string; startLine?: number } // what swc throws is no Error
-    throw new SyntaxError(`${message ?? 'no TypeScript'} (${url}:${startLine ?? 1})`, {
-      cause: error,
-    })
-  }
+  const path = fileURLToPath(url)
+  const source = stripTypes(await readFile(path, 'utf8'), path)
+  return { format: 'module', source, shortCircuit: true }
 }

@@ -1,9 +1,10 @@
 /** Finds and loads a driver: a shipped one by name, any other by the path of its module, or as a package. */
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { register } from 'node:module'
 import { extname, isAbsolute, resolve, sep } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { type Clock, systemClock } from '../lib/clock.ts'
+import { placeOf, withPlace } from '../lib/driver-fault.ts'
 import { describeError, ErrnoError } from '../lib/errno.ts'
 import { inTime } from '../lib/within.ts'
 import { checkDriver } from '../mdev/check-driver.ts'
@@ -51,7 +52,7 @@ export async function loadDriver(
     if (isPackage && isNotFound(error, specifier)) throw notFound(specifier)
     throw new ErrnoError(
       'EINVAL',
-      `driver ${specifier}: cannot be loaded: ${whatAndWhere(error, file)}`,
+      `driver ${specifier}: cannot be loaded: ${whatAndWhere(await placed(error, file))}`,
       { cause: error },
     )
   }
@@ -77,6 +78,7 @@ function isNotFound(error: unknown, name: string): boolean {
 }
 
 function notFound(name: string): ErrnoError {
+  if (existsSync(name)) return noModule(name)
   const shipped = shippedDrivers().join(', ')
   return new ErrnoError(
     'ENOENT',
@@ -88,9 +90,13 @@ function modulePath(path: string): string {
   const file = resolve(path)
   if (!existsSync(file)) throw new ErrnoError('ENOENT', `driver ${path}: no such file`)
   if (!statSync(file).isFile() || !EXTENSIONS.includes(extname(file))) {
-    throw new ErrnoError('EINVAL', `driver ${path}: not a ${EXTENSIONS.join(', ')} file`)
+    throw noModule(path)
   }
   return file
+}
+
+function noModule(path: string): ErrnoError {
+  return new ErrnoError('EINVAL', `driver ${path}: not a ${EXTENSIONS.join(', ')} file`)
 }
 
 let hooked = false
@@ -128,12 +134,32 @@ function looksLikeDriver(value: unknown): value is Driver {
   )
 }
 
-/** The first line of an error, and the place in `file` that it comes from, if it does not name one itself. */
-function whatAndWhere(error: unknown, file: string): string {
+/** Node does not say where JavaScript is wrong, but who reads TypeScript can. */
+async function placed(error: unknown, file: string): Promise<unknown> {
+  if (!(error instanceof SyntaxError) || placeOf(error) !== undefined) return error
+  if (/\(.*:\d+\)$/.test(error.message) || !existsSync(file)) return error
+  const { stripTypes } = await import('./strip-types.ts')
+  try {
+    stripTypes(readFileSync(file, 'utf8'), file)
+  } catch (found) {
+    return found
+  }
+  return error
+}
+
+/** The first line of an error, the place in a driver that it comes from, and what to do where that is known. */
+function whatAndWhere(error: unknown): string {
   if (!(error instanceof Error)) return describeError(error)
   const [what = ''] = `${error.name}: ${error.message}`.split('\n', 1)
-  const url = pathToFileURL(file).href
-  const at = what.includes(url) ? -1 : (error.stack?.indexOf(`${url}:`) ?? -1)
-  const line = at < 0 ? undefined : /^:\d+/.exec(error.stack?.slice(at + url.length) ?? '')?.[0]
-  return line === undefined ? what : `${what} (${url}${line})`
+  const remedy = REMEDIES.find(([cause]) => cause.test(what))?.[1]
+  return withPlace(what, error) + (remedy === undefined ? '' : `; ${remedy}`)
 }
+
+/** Of what befalls who writes a first driver. */
+const REMEDIES: readonly (readonly [cause: RegExp, remedy: string])[] = [
+  [/does not provide an export named/, "what is a type is imported by 'import type'"],
+  [
+    /Cannot find module 'mdevkit'$/,
+    'a driver is an ES module: import mdevkit instead of require()',
+  ],
+]

@@ -1,5 +1,5 @@
 /** Log lines for people, on standard error, each tagged with what it is about. */
-import { describeError } from './errno.ts'
+import { describeFault } from './driver-fault.ts'
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 
@@ -10,7 +10,7 @@ export interface Logger {
   debug(message: string): void
   info(message: string): void
   warn(message: string): void
-  /** With `cause`, its stack follows: errors at this level are bugs of ours or of a driver. */
+  /** With `cause`, where in a driver it comes from, and, at debug, its stack: errors at this level are bugs of ours or of a driver. */
   error(message: string, cause?: unknown): void
   /** The same log with one more word in front of its lines. */
   child(tag: string): Logger
@@ -30,7 +30,7 @@ export function createLogger(
       info: (message) => line('info', message),
       warn: (message) => line('warn', message),
       error(message, cause) {
-        line('error', cause === undefined ? message : `${message}: ${describeError(cause)}`)
+        line('error', cause === undefined ? message : `${message}: ${describeFault(cause)}`)
         if (cause instanceof Error && cause.stack !== undefined) line('debug', cause.stack)
       },
       child: (tag) => make(`${prefix}${tag}: `),

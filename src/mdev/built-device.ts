@@ -11,6 +11,29 @@ import type { DriverSide } from './driver-side.ts'
 import type { Faults } from './faults.ts'
 import { checkStatus, type Status } from './status.ts'
 
+/** What a device may do when it is told; `reset` it must. */
+const HOOKS = [
+  'reset',
+  'quiesce',
+  'remove',
+  'status',
+  'changeAttributes',
+  'dmaMap',
+  'dmaUnmap',
+] as const satisfies readonly (keyof DeviceOps)[]
+
+/** What is wrong with what `probe` returned, in whatever language it is written. */
+function faultOf(ops: unknown): string | undefined {
+  if (typeof ops !== 'object' || ops === null)
+    return `returned ${ops === null ? 'null' : typeof ops}, not { reset }`
+  for (const hook of HOOKS) {
+    const given = (ops as Readonly<Record<string, unknown>>)[hook]
+    if (typeof given === 'function' || (given === undefined && hook !== 'reset')) continue
+    return given === undefined ? `returned no ${hook}` : `returned a ${hook} that is no function`
+  }
+  return undefined
+}
+
 export interface BuiltDeviceOptions {
   readonly uuid: string
   readonly type: TypeInfo
@@ -67,12 +90,10 @@ export class BuiltDevice {
       faults.tell('remove', () => ops?.remove?.())
       throw new ErrnoError('ECANCELED', `mdev ${this.#options.uuid}: removed while it was built`)
     }
-    if (this.#pci === undefined || typeof ops?.reset !== 'function') {
-      faults.tell('remove', () => ops?.remove?.())
-      throw new ErrnoError(
-        'EINVAL',
-        `driver ${driver.name}: probe must call mdev.pci() and return { reset }`,
-      )
+    const missing = this.#pci === undefined ? 'has not called mdev.pci()' : faultOf(ops)
+    if (this.#pci === undefined || missing !== undefined) {
+      if (typeof ops?.remove === 'function') faults.tell('remove', () => ops.remove?.())
+      throw new ErrnoError('EINVAL', `driver ${driver.name}: probe ${missing}`)
     }
     this.#ops = ops
     this.#pci.seal(
@@ -142,7 +163,10 @@ export class BuiltDevice {
     if (this.#state !== 'probing')
       throw new ErrnoError('EBUSY', `mdev ${uuid}: mdev.pci() is for probe`)
     if (this.#pci !== undefined)
-      throw new ErrnoError('EEXIST', `mdev ${uuid}: is a PCI function already`)
+      throw new ErrnoError(
+        'EEXIST',
+        `mdev ${uuid}: mdev.pci() was called before: it is one PCI function`,
+      )
     this.#pci = new PciDevice(identity)
     return this.#pci
   }

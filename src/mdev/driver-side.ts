@@ -170,6 +170,11 @@ export class DriverSide {
     return this.#faults.texts
   }
 
+  /** What it did wrong where nobody called it. The same in a row is logged once: a timer comes again. */
+  noteStray(error: unknown): void {
+    this.#faults.noteOnce('timer or promise', error)
+  }
+
   /**
    * Changes settings of the parent: all of them, or none.
    *

@@ -30,7 +30,7 @@ export class Faults {
       this.#last.delete(what)
       return answer
     } catch (error) {
-      if (this.#last.get(what) !== describeError(error)) this.note(what, error)
+      this.noteOnce(what, error)
       return otherwise
     }
   }
@@ -44,6 +44,11 @@ export class Faults {
     } catch (error) {
       this.note(what, error)
     }
+  }
+
+  /** As {@link note}, but the same in a row is logged once. */
+  noteOnce(what: string, error: unknown): void {
+    if (this.#last.get(what) !== describeError(error)) this.note(what, error)
   }
 
   note(what: string, error: unknown): void {

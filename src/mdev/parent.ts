@@ -163,6 +163,11 @@ export class Parent {
     return this.#side.faults
   }
 
+  /** Notes what its driver did wrong where nobody called it: in a timer, or in a promise that nobody waits for. */
+  noteStray(error: unknown): void {
+    this.#side.noteStray(error)
+  }
+
   /**
    * Changes settings of the parent: all of them, or none.
    *

@@ -6,6 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, symlinkSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
+import { Client } from '../../src/vfio-user/client.ts'
 import { leftIn, Mdevkit, PROJECT, serve } from '../support/mdevkit.ts'
 import { Scratch } from '../support/scratch.ts'
 import { refusalLine } from './refusal-line.ts'
@@ -201,6 +202,20 @@ test('run --verbose shows where a refusal comes from', async () => {
   assert.match(stderr, /TypeError: no card\n +at .*card\.ts:6:/)
 })
 
+test('run goes on when its driver fails in a timer or a promise, and says where', async () => {
+  using scratch = new Scratch()
+  const body = `setTimeout(() => { throw new Error('no tick') })
+    void Promise.reject(new ErrnoError('EFAULT', 'no page'))`
+  const file = scratch.write('card.ts', driverSource('card', body))
+  await using serving = await serve([file], { root: join(scratch.path, 'root') })
+  await serving.host.stderr.waitFor(/driver's timer or promise: EFAULT: no page$/m)
+  await serving.host.stderr.waitFor(/driver's timer or promise: no tick \(\/\S+card\.ts:6\)$/m)
+  const client = await Client.attach(serving.report.socket)
+  assert.equal(await client.config.readU16(0), 0x1b36)
+  client.detach()
+  assert.equal((await serving.host.stop()).code, 0)
+})
+
 interface Refusal {
   readonly title: string
   readonly args: readonly string[]
@@ -221,6 +236,8 @@ const javascript = files.write('syntax.js', 'const = 1')
 const without = files.write('without.ts', 'export const card = 1')
 const two = files.write('two.ts', driverSource('one') + driverExport('two'))
 const text = files.write('notes.txt', '')
+const typeImport = files.write('type-import.ts', `import { Registers } from 'mdevkit'`)
+const commonJs = files.write('common.js', `\nconst { defineDriver } = require('mdevkit')`)
 const importing = files.write('importing.ts', `import './not-there.ts'`)
 const badName = files.write('bad-name.ts', driverSource('card').replace(`'card'`, `'a/b'`))
 const bare = files.write('bare.ts', driverSource('card').replace('mdev.pci', 'String'))
@@ -232,6 +249,13 @@ const failing = files.write(
   driverSource('card', `throw new ErrnoError('ENODEV', 'slot 1:\\nno card')`),
 )
 const buggy = files.write('buggy.ts', driverSource('card', `throw new TypeError('no such thing')`))
+const odd = files.write(
+  'odd size.ts',
+  driverSource(
+    'card',
+    `mdev.pci({ vendor: 1, device: 1, class: 0 }).bar(0, { kind: 'mem32', size: 100 }, mdev)`,
+  ),
+)
 const throwsText = files.write('throws-text.ts', driverSource('card', `throw 'a fit'`))
 
 const REFUSALS: readonly Refusal[] = [
@@ -261,22 +285,32 @@ const REFUSALS: readonly Refusal[] = [
   {
     title: 'a module that throws when loaded, saying where',
     args: [throwing],
-    says: /^EINVAL: driver \S+throwing\.ts: .*: Error: at once \(file:\S+throwing\.ts:2\)$/,
+    says: /^EINVAL: driver \S+throwing\.ts: .*: Error: at once \(\/\S+throwing\.ts:2\)$/,
   },
   {
     title: 'TypeScript with a syntax error, saying where',
     args: [syntax],
-    says: /^EINVAL: driver \S+syntax\.ts: .*: SyntaxError: .*\(file:\S+syntax\.ts:2\)$/,
+    says: /^EINVAL: driver \S+syntax\.ts: .*: SyntaxError: .*\(\/\S+syntax\.ts:2\)$/,
   },
   {
     title: 'TypeScript that is more than types',
     args: [stripless],
-    says: /^EINVAL: driver \S+enum\.ts: .*: SyntaxError: .*enum.*\(file:\S+enum\.ts:1\)$/,
+    says: /^EINVAL: driver \S+enum\.ts: .*: SyntaxError: .*enum.*\(\/\S+enum\.ts:1\)$/,
   },
   {
-    title: 'JavaScript with a syntax error',
+    title: 'JavaScript with a syntax error, saying where',
     args: [javascript],
-    says: /^EINVAL: driver \S+syntax\.js: .*: SyntaxError: /,
+    says: /^EINVAL: driver \S+syntax\.js: .*: SyntaxError: .*\(\/\S+syntax\.js:1\)$/,
+  },
+  {
+    title: 'a type that is imported as a value, saying how it is done',
+    args: [typeImport],
+    says: /named 'Registers' \(\/\S+type-import\.ts:1\); what is a type is imported by 'import type'$/,
+  },
+  {
+    title: 'a module of CommonJS, saying how it is done',
+    args: [commonJs],
+    says: /Cannot find module 'mdevkit' \(\/\S+common\.js:2\); a driver is an ES module: import /,
   },
   {
     title: 'a module that imports what is not there',
@@ -297,7 +331,7 @@ const REFUSALS: readonly Refusal[] = [
   {
     title: 'a driver that builds no PCI function',
     args: [bare],
-    says: /^EINVAL: driver card: probe must call mdev\.pci/,
+    says: /^EINVAL: driver card: probe has not called mdev\.pci\(\)$/,
   },
   {
     title: 'what probe refuses, by its errno',
@@ -307,7 +341,12 @@ const REFUSALS: readonly Refusal[] = [
   {
     title: 'what probe has not thought of',
     args: [buggy],
-    says: /^EIO: TypeError: no such thing$/,
+    says: /^EIO: TypeError: no such thing \(\/\S+buggy\.ts:6\)$/,
+  },
+  {
+    title: 'what mdevkit refuses in probe, saying where',
+    args: [odd],
+    says: /^EINVAL: bar 0: size 0x64 is no power of two .* \(\/.*odd size\.ts:6\)$/,
   },
   { title: 'what is thrown and no error', args: [throwsText], says: /^EIO: a fit$/ },
   {

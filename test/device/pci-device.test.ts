@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { PciDevice } from '../../src/device/pci-device.ts'
 import type { PciFunction, ResetCause } from '../../src/device/pci.ts'
-import type { BarInfo, Width } from '../../src/device/registers.ts'
+import type { BarInfo, Registers, Width } from '../../src/device/registers.ts'
 import {
   capabilitiesOf,
   configOf,
@@ -99,6 +99,8 @@ describe('PciDevice at power-on', () => {
     ['revision', 0.5],
     ['subsystemVendor', Number.NaN],
     ['subsystem', 0x1_0000],
+    ['device', undefined], // the compiler lets neither through, JavaScript does
+    ['vendor', '0x1b36'],
   ] as const) {
     test(`cannot have ${field} ${value}: EINVAL`, () => {
       assert.throws(() => new PciDevice({ ...IDENTITY, [field]: value }), {
@@ -257,6 +259,51 @@ describe('PciDevice.bar()', () => {
         assert.equal(config.read(BAR(bar), 4), 0)
         assert.equal(device.regions[bar]?.size, 0)
       }
+    })
+  }
+
+  // What the compiler does not let through, and JavaScript does.
+  for (const [title, info, registers, message] of [
+    ['no size', { kind: 'mem32' }, NOTHING, /^bar 0: size undefined is no power of two/],
+    ['a size in text', { kind: 'mem32', size: '4096' }, NOTHING, /^bar 0: size '4096' is no power/],
+    [
+      'an unknown kind',
+      { kind: 'memory', size: 64 },
+      NOTHING,
+      /kind "memory": not io, mem32, mem64$/,
+    ],
+    ['no kind', { size: 64 }, NOTHING, /^bar 0: kind undefined: not io, mem32, mem64$/],
+    [
+      'an odd width',
+      { kind: 'io', size: 64, maxWidth: 8 },
+      NOTHING,
+      /^BAR0: maxWidth 8: not 1, 2, 4$/,
+    ],
+    [
+      'nothing to access',
+      { kind: 'io', size: 64 },
+      undefined,
+      /^BAR0: neither registers nor memory$/,
+    ],
+    [
+      'registers that cannot be read',
+      { kind: 'io', size: 64 },
+      { write() {} },
+      /^BAR0: .* read\(\)/,
+    ],
+    [
+      'registers that cannot be written',
+      { kind: 'io', size: 64 },
+      { read: () => 0 },
+      /^BAR0: .* write\(\)/,
+    ],
+    ['null for registers', { kind: 'io', size: 64 }, null, /^BAR0: registers without read\(\)/],
+  ] as const) {
+    test(`refuses ${title} with EINVAL, saying what would be right`, () => {
+      const device = new PciDevice(IDENTITY)
+      const bar = () => device.bar(0, info as BarInfo, registers as Registers)
+      assert.throws(bar, { code: 'EINVAL', message })
+      assert.equal(device.regions[0]?.size, 0)
     })
   }
 

@@ -99,6 +99,23 @@ describe('DeviceRegion.read()', () => {
     })
   }
 
+  for (const [title, value] of [
+    ['a promise', Promise.reject(new Error('nobody waits for it'))],
+    ["'12'", '12'],
+    ['5n', 5n],
+    ['null', null],
+    ['{ value: 1 }', { value: 1 }],
+  ] as const) {
+    test(`says that a driver's ${title} is no number, and where`, () => {
+      const registers = { read: () => value as unknown as number, write: () => {} }
+      const region = new DeviceRegion('BAR0', 32, READ, registers)
+      assert.throws(() => region.read(new DataView(new ArrayBuffer(4)), 0, 0x14, 4), {
+        name: 'TypeError',
+        message: `BAR0: read(0x14) returned ${title}, not a number`,
+      })
+    })
+  }
+
   test('lets the error of a driver through, as it is', () => {
     const failure = new RangeError('driver')
     const registers = {

@@ -53,8 +53,15 @@ for (const [title, source, manifest, message] of [
   })
 }
 
+test('loadDriver() refuses what is there and no module with EINVAL', async () => {
+  for (const name of ['.', 'package.json', 'docs']) {
+    const message = `driver ${name}: not a .ts, .mts, .js, .mjs file`
+    await assert.rejects(loadDriver(name), { code: 'EINVAL', message })
+  }
+})
+
 test('loadDriver() refuses a name that is neither shipped nor a package with ENOENT', async () => {
-  for (const name of ['mdevkit-driver-none', '@acme/none', '', '.', 'a b']) {
+  for (const name of ['mdevkit-driver-none', '@acme/none', '', 'a b']) {
     await assert.rejects(loadDriver(name), {
       code: 'ENOENT',
       message: /not shipped, unlike .*mtty/,

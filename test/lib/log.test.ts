@@ -47,11 +47,11 @@ describe('createLogger()', () => {
     ])
   })
 
-  test('error() shows the stack of its cause', () => {
+  test('error() says where its cause comes from, and at debug shows its stack', () => {
     const { lines, log } = logAt('debug')
     const cause = new Error('a bug')
     log.error('replying EIO', cause)
-    assert.equal(lines[0], 'error: replying EIO: a bug')
+    assert.match(lines[0] ?? '', /^error: replying EIO: a bug \(\/.*log\.test\.[jt]s:\d+\)$/)
     assert.ok(
       lines.some((line) => line.includes(cause.stack ?? '-')),
       lines.join('\n'),

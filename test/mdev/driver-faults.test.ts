@@ -207,6 +207,22 @@ describe('A device whose', () => {
   })
 })
 
+/** Builds a device, and gives that. */
+function builds(given: unknown): (mdev: Mdev) => unknown {
+  return (mdev) => {
+    probeNothing(mdev)
+    return given
+  }
+}
+
+test('What a driver does wrong in a timer or a promise its parent says, once in the log', () => {
+  const bench = new Bench(driverOf())
+  bench.parent.noteStray(BROKEN)
+  bench.parent.noteStray(BROKEN)
+  assert.deepEqual(bench.parent.faults, ['timer or promise: the card is on fire'])
+  assert.deepEqual(bench.logged, ["error: driver's timer or promise: the card is on fire"])
+})
+
 describe('A driver whose probe', () => {
   for (const [title, probe, expected] of [
     [
@@ -216,13 +232,24 @@ describe('A driver whose probe', () => {
       },
       (error: unknown) => error === 'smoke',
     ],
-    ['gives null', () => null, { code: 'EINVAL', message: /probe must call mdev.pci\(\)/ }],
+    ['gives null', () => null, { code: 'EINVAL', message: /probe has not called mdev.pci\(\)/ }],
     ['gives a number', () => 5, { code: 'EINVAL' }],
     ['gives a device that it has not built', () => ({ reset() {} }), { code: 'EINVAL' }],
+    [
+      'builds one and gives nothing',
+      builds(undefined),
+      { message: /returned undefined, not \{ reset/ },
+    ],
+    ['builds one and gives no reset', builds({}), { message: /probe returned no reset$/ }],
+    [
+      'gives a hook that is no function',
+      builds({ reset() {}, remove: 3 }),
+      { code: 'EINVAL', message: /probe returned a remove that is no function$/ },
+    ],
   ] as const) {
     test(`${title} refuses the creation, and bears the next`, async () => {
       let well = false
-      const either = ((mdev: Mdev) => (well ? probeNothing(mdev) : probe())) as Driver['probe']
+      const either = ((mdev: Mdev) => (well ? probeNothing(mdev) : probe(mdev))) as Driver['probe']
       const bench = new Bench(driverOf({ maxInstances: 1, probe: either }))
       await assert.rejects(bench.parent.create('test-1', A), expected)
       well = true
