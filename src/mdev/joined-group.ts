@@ -63,15 +63,20 @@ export class JoinedGroup implements Group {
 
   async #open(user: GroupUser, end: AbortSignal): Promise<void> {
     const { clock, place } = this.#options
-    const use = await within(
-      clock,
-      OPEN_TIMEOUT_MS,
-      () => tooLate(this.number),
-      (signal) => place.open(user, signal),
-      end,
-    )
-    if (end.aborted) use.close()
-    else this.#use = use
+    let use: TakenUse | undefined
+    const take = async (signal: AbortSignal) => {
+      const taken = await place.open(user, signal)
+      if (signal.aborted) taken.close()
+      else use = taken
+    }
+    try {
+      await within(clock, OPEN_TIMEOUT_MS, () => tooLate(this.number), take, end)
+      end.throwIfAborted()
+      this.#use = use
+    } catch (error) {
+      use?.close() // it may have been taken in the very moment that it was called off
+      throw error
+    }
   }
 
   close(user: GroupUser): void {
@@ -83,6 +88,7 @@ export class JoinedGroup implements Group {
   }
 
   async mustBeIdle(): Promise<void> {
+    if (this.#user !== undefined) throw inUse(this.number, this.#user.description) // of what it has not taken yet, too
     await this.#options.place.mustBeIdle()
   }
 

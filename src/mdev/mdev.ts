@@ -221,9 +221,9 @@ export class MdevDevice {
       this.#texts = mergeTexts(this.#texts, texts)
       if (group !== undefined) [this.#group, group] = [group, this.#group]
     } finally {
-      group?.leave() // the one it has left, or, where the change failed, the one it was to join
       this.#moving = false
       this.#changing = false
+      this.#leave(group) // the one it has left, or, where the change failed, the one it was to join
     }
     announce(this.#options.events, this.log, 'change', this)
   }
@@ -266,10 +266,15 @@ export class MdevDevice {
   async joinGroup(): Promise<void> {
     const joining = this.#otherGroup(this.#values)
     if (joining === undefined) return
-    const group = await joining
-    this.#group.leave()
-    this.#group = group
+    const before = this.#group
+    this.#group = await joining
     this.#moving = false
+    this.#leave(before)
+  }
+
+  /** Where its files cannot be tidied up, the mdev is in it no more all the same. */
+  #leave(group: Group | undefined): void {
+    if (group !== undefined) this.#quietly(`leaving group ${group.number}`, () => group.leave())
   }
 
   /**
@@ -351,6 +356,7 @@ export class MdevDevice {
         await opened
         if (state === 'closed')
           throw new ErrnoError('ECONNABORTED', `mdev ${this.uuid}: the client has gone`)
+        if (this.#state === 'removed') throw this.#between() // from under a client that clings to it
         attach()
       } catch (error) {
         close()

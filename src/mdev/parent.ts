@@ -85,6 +85,8 @@ export class Parent {
   readonly #groups: ParentGroups
   #state: ParentState = 'registering'
   #unregistration: Promise<void> | undefined
+  /** Clients are waited for no longer when it is unregistered. */
+  #forced = false
 
   /** @throws ENOENT, EINVAL a setting that is not known, has a bad value, or is missing · what the driver's `open` throws */
   constructor(options: ParentOptions) {
@@ -338,19 +340,20 @@ export class Parent {
    * @throws the first error of a removal, after all of them
    */
   unregister({ force = false }: { readonly force?: boolean } = {}): Promise<void> {
-    this.#unregistration ??= this.#unregister(force)
+    this.#forced ||= force
+    this.#unregistration ??= this.#unregister()
     if (force) for (const { mdev } of this.#mdevs.values()) mdev.evict()
     return this.#unregistration
   }
 
-  async #unregister(force: boolean): Promise<void> {
+  async #unregister(): Promise<void> {
     const before = this.#state
     this.#state = 'unregistering'
     if (before === 'registering') await this.registered.catch(() => {}) // it opens for so long at most
     const failures: unknown[] = []
     for (const borne of this.#mdevs.values()) {
       try {
-        const waiting = this.#lastOf(borne, force)
+        const waiting = this.#lastOf(borne)
         if (waiting !== undefined) await waiting
       } catch (error) {
         failures.push(error)
@@ -365,10 +368,10 @@ export class Parent {
   }
 
   /** The end of an mdev whose parent is unregistered: removed now, or when a driver that builds it has built it, if it ever has. */
-  #lastOf(borne: Borne, force: boolean): void | Promise<void> {
+  #lastOf(borne: Borne): void | Promise<void> {
     const { mdev, gone } = borne
     const isBuilding = mdev.state === 'creating' || mdev.rebuilt !== undefined
-    const removal = mdev.state === 'active' ? this.#remove(borne, force) : gone
+    const removal = mdev.state === 'active' ? this.#remove(borne, this.#forced) : gone
     if (removal === undefined || !isBuilding) return removal
     return inTime(removal, `mdev ${mdev.uuid}: probe`, PROBE_MS, this.#clock)
   }

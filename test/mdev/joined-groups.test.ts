@@ -3,10 +3,11 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { ErrnoError } from '../../src/lib/errno.ts'
 import { choice } from '../../src/mdev/attribute.ts'
-import { LocalClaims } from '../../src/mdev/claims.ts'
+import { type Claim, LocalClaims } from '../../src/mdev/claims.ts'
 import { checkDriver } from '../../src/mdev/check-driver.ts'
 import type { Driver } from '../../src/mdev/driver.ts'
 import type { GroupUser } from '../../src/mdev/group.ts'
+import type { GroupPlace } from '../../src/mdev/joined-group.ts'
 import type { MdevDevice, MdevSession } from '../../src/mdev/mdev.ts'
 import { snapshotOfParent } from '../../src/mdev/state.ts'
 import {
@@ -222,6 +223,61 @@ describe('The setting group', () => {
     assert.deepEqual([mdev.group.number, mdev.group.uuid, mdev.texts], [number, undefined, []])
     await new Process(1).open(mdev)
     assert.equal(machine.claims.claimGroup().value, 1) // that of the group it did not join is free
+  })
+})
+
+describe('A group whose files cannot be tidied up', () => {
+  const failing = () => {
+    throw new ErrnoError('EACCES', 'rm')
+  }
+
+  /** Claims with one thing that fails when it is given back, and then has been. */
+  class Failing extends LocalClaims {
+    failsAtOwn = false
+    failsAtJoined = false
+
+    override claimGroup(): Claim<number> {
+      const claim = super.claimGroup()
+      const release = () => {
+        claim.release()
+        if (this.failsAtOwn) failing()
+      }
+      return { value: claim.value, release }
+    }
+
+    override async joinGroup(...args: Parameters<LocalClaims['joinGroup']>): Promise<GroupPlace> {
+      const place = await super.joinGroup(...args)
+      const leave = () => {
+        place.leave()
+        if (this.failsAtJoined) failing()
+      }
+      return { ...place, leave }
+    }
+  }
+
+  test('is left all the same, and the mdev can be opened and changed', async () => {
+    const claims = new Failing()
+    const x = new Machine().parent('x', {}, { claims })
+    const mdev = await x.parent.create('test-1', A, join(GROUP))
+    claims.failsAtJoined = true
+    await mdev.changeAttributes(join(OTHER))
+    assert.equal(mdev.group.uuid, OTHER)
+    assert.match(x.logged.join('\n'), /leaving group 1.*EACCES/s)
+    claims.failsAtJoined = false
+    await new Process(7).open(mdev)
+    await assert.rejects(mdev.changeAttributes(join('')), { code: 'EBUSY', message: /in use by/ })
+  })
+
+  test('is joined at creation all the same', async () => {
+    const claims = new Failing()
+    const x = new Machine().parent('x', {}, { claims })
+    claims.failsAtOwn = true
+    const mdev = await x.parent.create('test-1', A, join(GROUP))
+    assert.equal(mdev.group.uuid, GROUP)
+    assert.match(x.logged.join('\n'), /leaving group 0.*EACCES/s)
+    claims.failsAtOwn = false
+    await x.parent.remove(A)
+    assert.equal(claims.claimGroup().value, 0)
   })
 })
 

@@ -747,6 +747,24 @@ describe('Parent.unregister() without force', () => {
     assert.deepEqual(bench.parent.mdevs, [])
   })
 
+  test('is hastened by force where clients cling to what they have, or come again', async () => {
+    const bench = new Bench(driverOf())
+    const clinging = { description: 'pid 1 (clings)', process: '1', evict: () => {} }
+    const first = await bench.parent.create('test-1', A)
+    const second = await bench.parent.create('test-1', B)
+    const third = await bench.parent.create('test-1', C)
+    for (const mdev of [first, second]) mdev.open(clinging, NO_MEMORY)
+    const client = new Client(third)
+    const patient = bench.parent.unregister()
+    const forced = bench.parent.unregister({ force: true })
+    assert.equal(client.evictions, 1)
+    const next = new Client(third) // its turn has not come
+    await forced
+    await patient
+    assert.equal(next.evictions, 1)
+    assert.deepEqual(bench.parent.mdevs, [])
+  })
+
   test('waits for a removal that is under way, and for a probe', async () => {
     const probe = deferred<void>()
     let slow = false
