@@ -35,7 +35,6 @@ export const FUSE_IOCTL = 39
 export const FUSE_POLL = 40
 export const FUSE_BATCH_FORGET = 42 // no reply
 export const FUSE_FALLOCATE = 43
-export const FUSE_READDIRPLUS = 44
 export const FUSE_RENAME2 = 45
 
 export const FuseInHeader = struct('fuse_in_header', 40, {
@@ -63,8 +62,6 @@ export const FuseInitIn = struct('fuse_init_in', 16, {
 })
 export const FUSE_ATOMIC_O_TRUNC = 1 << 3
 export const FUSE_BIG_WRITES = 1 << 5
-export const FUSE_DO_READDIRPLUS = 1 << 13
-export const FUSE_READDIRPLUS_AUTO = 1 << 14
 export const FUSE_PARALLEL_DIROPS = 1 << 18
 export const FUSE_MAX_PAGES = 1 << 22
 export const FUSE_CACHE_SYMLINKS = 1 << 23
@@ -158,6 +155,12 @@ export const FATTR_MTIME = 1 << 5
 export const FATTR_ATIME_NOW = 1 << 7
 export const FATTR_MTIME_NOW = 1 << 8
 
+export const FuseMknodIn = struct('fuse_mknod_in', 16, {
+  mode: 'u32',
+  rdev: 'u32',
+  umask: 'u32',
+  _pad0: 'u32',
+})
 export const FuseOpenIn = struct('fuse_open_in', 8, { flags: 'u32', open_flags: 'u32' })
 export const FuseOpenOut = struct('fuse_open_out', 16, {
   fh: 'size',
@@ -174,7 +177,7 @@ export const FuseReleaseIn = struct('fuse_release_in', 24, {
   lock_owner: 'u64',
 })
 
-/** Of READ, READDIR and READDIRPLUS. */
+/** Of READ and READDIR. */
 export const FuseReadIn = struct('fuse_read_in', 40, {
   fh: 'size',
   offset: 'size',
@@ -236,9 +239,10 @@ export const FuseDirent = struct('fuse_dirent', 24, {
 
 export const FUSE_NOTIFY_POLL = 1
 export const FUSE_NOTIFY_INVAL_INODE = 2
-export const FUSE_NOTIFY_DELETE = 6
 /** All that the kernel has learnt by LOOKUP is to be looked up again; since 7.44 (Linux 6.16). */
 export const FUSE_NOTIFY_INC_EPOCH = 8
+/** Nodes that nobody uses are to be forgotten; since 7.45 (Linux 6.18). */
+export const FUSE_NOTIFY_PRUNE = 9
 
 export const FuseNotifyPollWakeupOut = struct('fuse_notify_poll_wakeup_out', 8, { kh: 'size' })
 export const FuseNotifyInvalInodeOut = struct('fuse_notify_inval_inode_out', 24, {
@@ -246,10 +250,9 @@ export const FuseNotifyInvalInodeOut = struct('fuse_notify_inval_inode_out', 24,
   off: 'u64', // signed; negative: no data, only the attributes
   len: 'u64',
 })
-/** The name follows, and a NUL. */
-export const FuseNotifyDeleteOut = struct('fuse_notify_delete_out', 24, {
-  parent: 'size',
-  child: 'size',
-  namelen: 'u32',
+/** So many numbers of nodes follow, 8 bytes each. */
+export const FuseNotifyPruneOut = struct('fuse_notify_prune_out', 16, {
+  count: 'u32',
   _pad0: 'u32',
+  spare: 'u64',
 })

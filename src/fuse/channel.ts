@@ -6,6 +6,4 @@ export interface FuseChannel {
    * @returns false where nobody waits for it any more, or nobody has what it is about
    */
   send(bytes: Uint8Array, length: number): boolean
-  /** Sends all of `bytes` on another thread. @returns resolves when the kernel has done with it */
-  sendOnThread(bytes: Uint8Array): Promise<void>
 }

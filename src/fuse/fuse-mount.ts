@@ -1,4 +1,5 @@
 /** A tree of files, mounted: every program sees it, and this process serves it. */
+import { systemClock } from '../lib/clock.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { type Logger, silentLogger } from '../lib/log.ts'
 import type { Tree } from '../lib/tree.ts'
@@ -91,7 +92,7 @@ export class FuseMount implements AsyncDisposable {
     this.#log = log
     this.#type = type
     this.#device = new FuseDevice(fd, MAX_REQUEST)
-    this.#session = new FuseSession(tree, this.#device, { log, owner })
+    this.#session = new FuseSession(tree, this.#device, { log, owner, clock: systemClock })
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve
     })
@@ -107,7 +108,7 @@ export class FuseMount implements AsyncDisposable {
 
   /** Unmounts. Who has something of it open, or is in it, gets ENOTCONN from now on. Idempotent. */
   async close(): Promise<void> {
-    if (!this.#mounted) return
+    if (!this.#mounted) return this.ended
     this.#mounted = false
     process.off('exit', this.#atExit)
     try {
@@ -116,7 +117,6 @@ export class FuseMount implements AsyncDisposable {
       // Somebody may have unmounted it before us; and where it cannot be unmounted, it is dead at least.
       this.#log.warn((error as Error).message)
     }
-    await this.#session.idle() // it may need answers of ours
     this.#end()
   }
 
@@ -139,8 +139,9 @@ export class FuseMount implements AsyncDisposable {
       return 'more'
     } catch (error) {
       this.#log.error(`${this.path}: the mount is given up`, error)
-      void this.close()
       this.#watch.close()
+      this.#device.close() // first: nobody may wait for an answer from here on
+      void this.close()
       return true
     }
   }

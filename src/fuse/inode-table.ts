@@ -10,6 +10,9 @@ import { ErrnoError } from '../lib/errno.ts'
 import type { TreeDirectory, TreeNode } from '../lib/tree.ts'
 import { Inode } from './inode.ts'
 
+/** Most nodes that have gone and are kept for the kernel; a node that it asks for beyond is ESTALE. */
+const MAX_GONE = 100_000
+
 /** A directory, for what only directories can. */
 export type DirectoryInode = Inode & { readonly node: TreeDirectory }
 
@@ -18,6 +21,7 @@ export class InodeTable {
   readonly #owner: { readonly uid: number; readonly gid: number }
   readonly #byNode = new WeakMap<TreeNode, Inode>()
   readonly #byId = new Map<number, Inode>()
+  readonly #gone = new Set<Inode>()
   #nextId = FUSE_ROOT_ID
 
   /** @param owner of every node, until it is changed */
@@ -30,6 +34,11 @@ export class InodeTable {
   /** How many nodes the kernel knows, the root included. */
   get size(): number {
     return this.#byId.size
+  }
+
+  /** What has left the tree and the kernel still knows; what was in a directory comes before it. */
+  get gone(): ReadonlySet<Inode> {
+    return this.#gone
   }
 
   /** @throws ESTALE the kernel has been told of no such node, or has forgotten it */
@@ -81,8 +90,7 @@ export class InodeTable {
     if (inode === undefined || inode === this.root) return
     inode.lookups -= count
     if (inode.lookups > 0) return
-    inode.lookups = 0
-    this.#byId.delete(id)
+    this.#drop(inode)
     leave(inode)
   }
 
@@ -92,7 +100,21 @@ export class InodeTable {
     inode.alive = false
     leave(inode)
     for (const child of inode.children.values()) this.kill(child)
+    if (inode.lookups > 0) this.#keepGone(inode)
     inode.tellWatchers()
+  }
+
+  /** The oldest are kept for nobody, most likely: a kernel that is short of nothing forgets nothing by itself. */
+  #keepGone(inode: Inode): void {
+    this.#gone.add(inode)
+    const [oldest] = this.#gone
+    if (oldest !== undefined && this.#gone.size > MAX_GONE) this.#drop(oldest)
+  }
+
+  #drop(inode: Inode): void {
+    inode.lookups = 0
+    this.#byId.delete(inode.id)
+    this.#gone.delete(inode)
   }
 
   #of(node: TreeNode, parent: Inode | undefined, name: string): Inode {
@@ -108,6 +130,7 @@ export class InodeTable {
       known.name = name
     }
     known.alive = true
+    this.#gone.delete(known)
     return known
   }
 }

@@ -4,10 +4,9 @@
  * Remembering is worth much: with nothing remembered a stat costs us 45 to 140 us for each name on its way, with all of it
  * 1 us. It must never show what is no more; but the notifications of old that take a name back wait for the lock of its
  * directory, which a process that waits for our reply may hold: sent by the thread that serves they end in a deadlock (16
- * calls were enough), sent by another they come at some time.
+ * calls were enough), sent by another they come at some time, and outlive us where we are killed.
  *
- * So they are for tidying up only, and what is right rests on two that take no lock, which are sent before whoever made the
- * change goes on:
+ * So it rests on two that take no lock, which are sent before whoever made the change goes on:
  * - names: from Linux 6.16 on (7.44) all names are taken back at once by a new epoch, which costs us 1 us and the next user of
  *   each a LOOKUP. Before that, names are not remembered at all.
  * - the attributes of a directory, which count and date what is in it, by an invalidation of no data.
@@ -17,16 +16,17 @@
 import * as fuse from '../abi/fuse.ts'
 import { dataViewOf } from '../lib/struct.ts'
 import type { TreeChange } from '../lib/tree.ts'
+import type { Clock } from '../lib/clock.ts'
 import type { FuseChannel } from './channel.ts'
 import type { Inode } from './inode.ts'
 import { isDirectory, type InodeTable } from './inode-table.ts'
+import { notification } from './notification.ts'
+import { Tidying } from './tidying.ts'
 
 /** Version from which on the kernel knows epochs. */
 const EPOCH_MINOR = 44
 /** Where it does, names are remembered for so long: a mistake would not last. */
 const ENTRY_SECONDS = 60
-/** Most names that wait to be tidied up; what is beyond, the kernel forgets in its own time. */
-const MAX_TIDYING = 10_000
 const HEADER = fuse.FuseOutHeader.size
 const NO_DATA = 0xffff_ffff_ffff_ffffn // an offset of -1
 
@@ -44,25 +44,21 @@ export class Invalidation {
   )
   readonly #poll = notification(fuse.FUSE_NOTIFY_POLL, HEADER + fuse.FuseNotifyPollWakeupOut.size)
   readonly #pollView = fuse.FuseNotifyPollWakeupOut.view().aim(dataViewOf(this.#poll), HEADER)
-  readonly #tidying: Uint8Array[] = []
-  #tidied: Promise<void> | undefined
+  readonly #tidying: Tidying
   #knowsEpochs = false
 
-  constructor(table: InodeTable, channel: FuseChannel) {
+  constructor(table: InodeTable, channel: FuseChannel, clock: Clock) {
     this.#table = table
     this.#channel = channel
+    this.#tidying = new Tidying(table, channel, clock)
     this.#attributesView.off = NO_DATA
   }
 
   /** The kernel has said what it knows. @returns for how long it may remember a name, seconds */
   negotiated(minor: number): number {
     this.#knowsEpochs = minor >= EPOCH_MINOR
+    this.#tidying.negotiated(minor)
     return this.#knowsEpochs ? ENTRY_SECONDS : 0
-  }
-
-  /** Resolves when all that is under way has been sent. */
-  async idle(): Promise<void> {
-    await this.#tidied
   }
 
   /** The tree has changed. */
@@ -77,7 +73,7 @@ export class Invalidation {
     inode.mtime = inode.ctime = Date.now()
     if (inode.lookups > 0 || inode === this.#table.root) this.#forgetAttributes(inode.id)
     const child = inode.children.get(name)
-    if (child !== undefined && inode.node.lookup(name) !== child.node) this.#gone(inode, child)
+    if (child !== undefined && inode.node.lookup(name) !== child.node) this.#gone(child)
   }
 
   /** Somebody polls a file that has changed. */
@@ -88,8 +84,12 @@ export class Invalidation {
 
   /** Nobody has this node open any more; where it has gone, nothing else keeps the kernel from forgetting it. */
   released(inode: Inode): void {
-    const { alive, lookups, parent } = inode
-    if (!alive && lookups > 0 && parent !== undefined) this.#tidyLater(deletion(parent, inode))
+    if (!inode.alive && inode.lookups > 0) this.#tidying.soon()
+  }
+
+  /** The kernel is told nothing any more. */
+  close(): void {
+    this.#tidying.close()
   }
 
   #forgetAttributes(id: number): void {
@@ -97,49 +97,9 @@ export class Invalidation {
     this.#channel.send(this.#attributes, this.#attributes.length)
   }
 
-  #gone(directory: Inode, child: Inode): void {
+  #gone(child: Inode): void {
     this.#table.kill(child)
     if (this.#knowsEpochs) this.#channel.send(this.#epoch, this.#epoch.length)
-    this.#tidyLater(deletion(directory, child))
+    this.#tidying.soon()
   }
-
-  #tidyLater(notice: Uint8Array): void {
-    if (this.#tidying.length >= MAX_TIDYING) return
-    this.#tidying.push(notice)
-    this.#tidied ??= this.#tidy()
-  }
-
-  /**
-   * One after the other, so that no more than one of the few threads of libuv's pool waits for a lock. Without this the
-   * kernel would keep what has gone until it is short of memory, and we with it.
-   */
-  async #tidy(): Promise<void> {
-    for (let next; (next = this.#tidying.shift()) !== undefined;)
-      await this.#channel.sendOnThread(next)
-    this.#tidied = undefined
-  }
-}
-
-function notification(code: number, length: number): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(length)
-  bytes.set(fuse.FuseOutHeader.encode({ len: length, error: code, unique: 0 }))
-  return bytes
-}
-
-/**
- * That an entry has gone. A file's number is left out: else the kernel would wait for its lock, which a write that we have not
- * answered holds, with that of the directory in its hands.
- */
-function deletion(parent: Inode, inode: Inode): Uint8Array {
-  const text = Buffer.from(`${inode.name}\0`)
-  const fixed = HEADER + fuse.FuseNotifyDeleteOut.size
-  const bytes = notification(fuse.FUSE_NOTIFY_DELETE, fixed + text.length)
-  const fields = {
-    parent: parent.id,
-    child: isDirectory(inode) ? inode.id : 0,
-    namelen: text.length - 1,
-  }
-  bytes.set(fuse.FuseNotifyDeleteOut.encode(fields), HEADER)
-  bytes.set(text, fixed)
-  return bytes
 }

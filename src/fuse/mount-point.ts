@@ -28,7 +28,10 @@ export async function prepareMountPoint(path: string, type: string, log: Logger)
   for (let i = 0; i < MAX_LEFT && mountsAt(real).at(-1)?.startsWith('fuse') === true; i++) {
     const state = mountsAt(real).at(-1) === type ? await stateOf(real) : 'alive'
     if (state !== 'dead') {
-      const advice = state === 'alive' ? `umount ${real}, or choose another place` : 'it hangs'
+      const advice =
+        state === 'alive'
+          ? `umount ${real}, or choose another place`
+          : `it hangs: umount --force --lazy ${real}`
       throw new ErrnoError('EBUSY', `mount at ${real}: a server is there already; ${advice}`)
     }
     await detach(real)

@@ -67,16 +67,16 @@ export class Reply {
     return bytes.length
   }
 
-  /** What LOOKUP answers. @param offset from the start of the body @returns its length */
-  putEntry(inode: Inode, offset = 0): number {
-    const entry = this.#entry.aim(this.view, BODY + offset)
+  /** What LOOKUP answers. @returns its length */
+  putEntry(inode: Inode): number {
+    const entry = this.#entry.aim(this.view, BODY)
     entry.nodeid = inode.id
     entry.generation = 0
     entry.entry_valid = this.entrySeconds
     entry.attr_valid = ATTR_SECONDS
     entry.entry_valid_nsec = 0
     entry.attr_valid_nsec = 0
-    this.#putAttr(inode, BODY + offset + fuse.FuseEntryOut.size)
+    this.#putAttr(inode, BODY + fuse.FuseEntryOut.size)
     return fuse.FuseEntryOut.size + fuse.FuseAttr.size
   }
 

@@ -5,6 +5,7 @@
  */
 import * as fuse from '../abi/fuse.ts'
 import { ErrnoError, errnoOf } from '../lib/errno.ts'
+import type { Clock } from '../lib/clock.ts'
 import type { Logger } from '../lib/log.ts'
 import type { Tree } from '../lib/tree.ts'
 import type { FuseChannel } from './channel.ts'
@@ -12,7 +13,8 @@ import { InodeTable } from './inode-table.ts'
 import { Invalidation } from './invalidation.ts'
 import type { OpenDirectory } from './open-directory.ts'
 import type { OpenFile } from './open-file.ts'
-import { type Answer, NO_REPLY, OPERATIONS, type Served } from './operations.ts'
+import { type Answer, NO_REPLY, type Served } from './operation.ts'
+import { OPERATIONS } from './operations.ts'
 import { PendingCalls } from './pending-calls.ts'
 import { Reply } from './reply.ts'
 import { Request } from './request.ts'
@@ -21,6 +23,13 @@ import { Request } from './request.ts'
 const TOO_LARGE_ERRNO = 512
 const ENOSYS = 38
 const EIO = 5
+
+export interface FuseSessionOptions {
+  readonly log: Logger
+  /** Of all that is in the tree, until it is changed. */
+  readonly owner: { readonly uid: number; readonly gid: number }
+  readonly clock: Clock
+}
 
 export class FuseSession {
   readonly #channel: FuseChannel
@@ -31,19 +40,14 @@ export class FuseSession {
   #nextHandle = 1
   #undo: (() => void) | undefined
 
-  /** @param owner of all that is in the tree, until it is changed */
-  constructor(
-    tree: Tree,
-    channel: FuseChannel,
-    { log, owner }: { log: Logger; owner: { readonly uid: number; readonly gid: number } },
-  ) {
+  constructor(tree: Tree, channel: FuseChannel, { log, owner, clock }: FuseSessionOptions) {
     this.#channel = channel
     this.#log = log
     const table = new InodeTable(tree.root, owner)
     this.#served = {
       table,
       reply: new Reply(table),
-      invalidation: new Invalidation(table, channel),
+      invalidation: new Invalidation(table, channel, clock),
       pending: new PendingCalls(),
       files: new Map<number, OpenFile>(),
       directories: new Map<number, OpenDirectory>(),
@@ -98,14 +102,10 @@ export class FuseSession {
     }
   }
 
-  /** Resolves when nothing is being sent by another thread. */
-  idle(): Promise<void> {
-    return this.#served.invalidation.idle()
-  }
-
   /** The kernel asks nothing any more: who still works for it is told. */
   close(): void {
     this.#unsubscribe()
+    this.#served.invalidation.close()
     this.#served.pending.interruptAll()
     for (const file of this.#served.files.values()) file.close()
   }
@@ -127,7 +127,9 @@ export class FuseSession {
     if (errno >= TOO_LARGE_ERRNO) errno = EIO
     if (error instanceof ErrnoError) this.#log.debug(`${name}: ${error.message}`)
     else this.#log.error(`${name}: replying ${errno}`, error)
+    const undo = this.#undo
     this.#undo = undefined
+    undo?.()
     this.#send(this.#served.reply.refuse(unique, errno))
   }
 

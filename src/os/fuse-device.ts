@@ -3,11 +3,10 @@ import { constants, openSync } from 'node:fs'
 import { constants as os } from 'node:os'
 import { ErrnoError } from '../lib/errno.ts'
 import { closeFd, fdFlags, O_NONBLOCK, setFdFlags } from './fd.ts'
-import { addressOf, cFunction, cFunctionAsync, lastErrno, systemError } from './ffi.ts'
+import { addressOf, cFunction, lastErrno, systemError } from './ffi.ts'
 
 const cRead = cFunction('read', 'size', ['int', 'ptr', 'size'])
 const cWrite = cFunction('write', 'size', ['int', 'ptr', 'size'])
-const cWriteAsync = cFunctionAsync('write', 'size', ['int', 'ptr', 'size'])
 
 const { EAGAIN, EINTR, ENODEV, ENOENT } = os.errno
 const O_CLOEXEC = 0o2000000
@@ -81,21 +80,6 @@ export class FuseDevice {
     const errno = lastErrno()
     if (errno === ENOENT || errno === ENODEV || errno === EINTR) return false
     throw systemError(`write fd ${this.fd} of /dev/fuse`)
-  }
-
-  /**
-   * Sends all of `bytes` on another thread, as it may wait for a lock whose holder waits for a reply of ours.
-   *
-   * @returns resolves when the kernel has done with it, whatever it thought of it
-   */
-  sendOnThread(bytes: Uint8Array): Promise<void> {
-    if (!this.#open) return Promise.resolve()
-    return new Promise((resolve) => {
-      cWriteAsync([this.fd, addressOf(bytes), bytes.byteLength], () => {
-        bytes.at(0) // keeps it referenced until here
-        resolve()
-      })
-    })
   }
 
   /** Whoever waits for a reply, or asks something later, gets ENOTCONN. Idempotent. */

@@ -32,6 +32,7 @@ const WITHOUT_HEADER = new Set(['vfio-user.js'])
 /** Constants that no header names, or that we give another value, and the C expression that they must equal. */
 const EXPRESSIONS: Readonly<Record<string, string>> = {
   FUSE_NOTIFY_INC_EPOCH: '8', // <linux/fuse.h> of Linux 6.16 and later
+  FUSE_NOTIFY_PRUNE: '9', // the same of Linux 6.18
   PCI_EXP_VER2_SIZEOF: '0x3c', // QEMU's name for the whole structure; the header's own ends at link status 2
   PCI_CAP_MSI_SIZEOF_64: 'PCI_MSI_DATA_64 + 2', // the 64-bit form without masking ends in 16 bits of data
   SCM_MAX_FD: '253', // include/net/scm.h of the kernel's own sources
@@ -39,6 +40,12 @@ const EXPRESSIONS: Readonly<Record<string, string>> = {
   VFIO_MIGRATION_PRE_COPY: '1 << 2',
   UNIX_PATH_MAX: 'sizeof(((struct sockaddr_un *)0)->sun_path)', // <linux/un.h>, which excludes <sys/un.h>
 }
+
+/** What headers as old as Debian's do not have yet. */
+const NEWER = `
+#if FUSE_KERNEL_MINOR_VERSION < 45
+struct fuse_notify_prune_out { uint32_t count; uint32_t padding; uint64_t spare; };
+#endif`
 
 /** Layouts that are only the beginning of C's, and the sizes that C's has, the older first. */
 const WHOLE_SIZES: Readonly<Record<string, readonly number[]>> = {
@@ -76,6 +83,7 @@ function program(): string {
   ])
   return [
     ...['stddef.h', 'stdio.h', ...HEADERS].map((header) => `#include <${header}>`),
+    NEWER,
     'int main(void) {',
     ...values.map(([name, value]) => `printf("%s %lld\\n", "${name}", (long long)(${value}));`),
     '}',

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { silentLogger } from '../../src/lib/log.ts'
 import type { Tree } from '../../src/lib/tree.ts'
+import { ManualClock } from '../mdev/support.ts'
 import { FuseSession } from '../../src/fuse/session.ts'
 
 /** Opcodes and sizes restated. */
@@ -30,7 +31,6 @@ export const OP = {
   IOCTL: 39,
   POLL: 40,
   BATCH_FORGET: 42,
-  READDIRPLUS: 44,
 } as const
 
 const IN_HEADER = 40
@@ -48,8 +48,7 @@ export class Kernel {
   readonly session: FuseSession
   /** Replies and, with unique 0, notifications, in their order. */
   readonly sent: Sent[] = []
-  /** Notifications that came by the other thread. */
-  readonly later: Sent[] = []
+  readonly clock = new ManualClock()
   /** What the next replies meet: nobody who waits for them. */
   deaf = false
   #unique = 2
@@ -64,11 +63,12 @@ export class Kernel {
         this.#arrived.get(sent.unique)?.(sent)
         return !this.deaf
       },
-      sendOnThread: async (bytes: Uint8Array) => {
-        this.later.push(parse(bytes))
-      },
     }
-    this.session = new FuseSession(tree, channel, { log: silentLogger, owner: { uid: 0, gid: 0 } })
+    this.session = new FuseSession(tree, channel, {
+      log: silentLogger,
+      owner: { uid: 0, gid: 0 },
+      clock: this.clock,
+    })
     if (minor !== undefined) this.expect(OP.INIT, 0, u32(7, minor, 0, 0xffff_ffff))
   }
 

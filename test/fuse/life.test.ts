@@ -4,7 +4,9 @@ import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { symlinkSync } from 'node:fs'
 import { test } from 'node:test'
+import { compileC } from '../support/cc.ts'
 import { ended } from '../support/child.ts'
+import { PROJECT } from '../support/mdevkit.ts'
 import { Scratch } from '../support/scratch.ts'
 import { Mounted, Place } from './mounted.ts'
 
@@ -59,6 +61,25 @@ test('a server that is killed leaves ENOTCONN, and the next start a clean mount'
   assert.match(open!, /not connected/)
   assert.match(cwd!, /not connected/)
   assert.deepEqual(anew, ['one'])
+})
+
+test('a server that is killed while entries go and others list them holds up none of them', async () => {
+  using place = new Place()
+  using scratch = new Scratch()
+  const program = `${scratch.path}/gone`
+  compileC(`${PROJECT}test/fuse/gone.c`, program, ['-pthread'])
+  for (let round = 0; round < 8; round++) {
+    await using mounted = await Mounted.at(place.path)
+    await mounted.ask('fill 60')
+    const listing = [1, 2].map(() => ended(mounted.begin(`${program} - "$M"/many 0`)))
+    for (let i = 0; i < 3 + round; i++) await mounted.ask('churn 60')
+    mounted.child.stdin?.write('churn 60\n'.repeat(100))
+    await mounted.end('SIGKILL')
+    assert.deepEqual(
+      (await Promise.all(listing)).map(({ code }) => code),
+      [1, 1],
+    )
+  }
 })
 
 test('mounts that several killed servers have left over one another are all taken away', async () => {

@@ -208,6 +208,15 @@ test('a thousand readers while entries come and go see whole entries or none', a
   assert.ok(whole > 0 && churns > 0)
 })
 
+test('what has been removed is gone at once, whoever lists the directory meanwhile', async () => {
+  using scratch = new Scratch()
+  const program = `${scratch.path}/gone`
+  compileC(`${PROJECT}test/fuse/gone.c`, program, ['-pthread'])
+  await mounted.ask('clear')
+  await mounted.ask('fill 300')
+  assert.equal(await mounted.says(`${program} "$M"/create "$M"/many 2000`), '0 stale\n')
+})
+
 test('shells that stat and list while entries go do not wait for ever', async () => {
   await mounted.ask('clear')
   await mounted.ask('fill 20')

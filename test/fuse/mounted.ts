@@ -24,7 +24,8 @@ export class Place implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    for (const _ of this.mounts) execFileSync('umount', ['-l', this.path])
+    // by force: who waits for a server that cannot answer is let go
+    for (const _ of this.mounts) execFileSync('umount', ['-f', '-l', this.path])
     this.#scratch[Symbol.dispose]()
   }
 }

@@ -18,7 +18,7 @@ const [EPERM, ENOENT, EINTR, EIO, EBADF, EACCES, EBUSY, ENODEV, ENOTDIR, EINVAL,
 ]
 const [ENOSYS, EPROTO, ESTALE, EUSERS] = [-38, -71, -116, -87]
 // fuse.h
-const [NOTIFY_POLL, NOTIFY_INVAL_INODE, NOTIFY_DELETE, NOTIFY_INC_EPOCH] = [1, 2, 6, 8]
+const [NOTIFY_POLL, NOTIFY_INVAL_INODE, NOTIFY_INC_EPOCH, NOTIFY_PRUNE] = [1, 2, 8, 9]
 const POLLERR_POLLPRI = 0xa
 const DEFAULT_POLLMASK = 0x145
 
@@ -47,8 +47,8 @@ test('INIT answers in the version that both speak, and with flags that the kerne
   const body = kernel.expect(OP.INIT, 0, u32(7, 45, 65536, 0xffff_ffff))
   assert.equal(body.length, 64)
   assert.deepEqual([body.readUInt32LE(0), body.readUInt32LE(4)], [7, 45])
-  // ATOMIC_O_TRUNC, BIG_WRITES, DO_READDIRPLUS, READDIRPLUS_AUTO, PARALLEL_DIROPS, MAX_PAGES, CACHE_SYMLINKS
-  const flags = [3, 5, 13, 14, 18, 22, 23].reduce((sum, bit) => sum + 2 ** bit, 0)
+  // ATOMIC_O_TRUNC, BIG_WRITES, PARALLEL_DIROPS, MAX_PAGES, CACHE_SYMLINKS; not READDIRPLUS, which shows what has gone
+  const flags = [3, 5, 18, 22, 23].reduce((sum, bit) => sum + 2 ** bit, 0)
   assert.equal(body.readUInt32LE(12), flags)
   assert.equal(body.readUInt32LE(20), 8192, 'max_write')
   assert.equal(body.readUInt16LE(28), 16, 'max_pages')
@@ -255,48 +255,35 @@ test('READDIR shows each name once while entries come and go', () => {
   const directory = new TestDirectory()
   for (let i = 0; i < 500; i++) directory.entries.set(`e${i}`, link('x'))
   const tree = new TestTree(directory)
-  for (const opcode of [OP.READDIR, OP.READDIRPLUS]) {
-    const kernel = new Kernel(tree, MINOR)
-    const fh = Number(kernel.expect(OP.OPENDIR, 1, u32(0, 0)).readBigUInt64LE(0))
-    const names: string[] = []
-    for (let offset = 0; ;) {
-      const listing = kernel.expect(opcode, 1, readIn(fh, offset, 4096))
-      if (listing.length === 0) break
-      for (const entry of entriesOf(listing, opcode === OP.READDIRPLUS)) {
-        names.push(entry.name)
-        offset = entry.next
-      }
-      tree.add(directory, `new${offset}`, link('x'))
-      tree.remove(directory, 'e499')
-    }
-    const expected = ['.', '..', ...Array.from({ length: 499 }, (_, i) => `e${i}`)]
-    assert.deepEqual(
-      names.filter((name) => !name.startsWith('new')),
-      expected,
-    )
-    assert.equal(new Set(names).size, names.length)
-    const again = entriesOf(
-      kernel.expect(opcode, 1, readIn(fh, 0, 65536)),
-      opcode === OP.READDIRPLUS,
-    )
-    assert.deepEqual(
-      again.slice(0, 3).map(({ name }) => name),
-      ['.', '..', 'e0'],
-    )
-    kernel.expect(OP.RELEASEDIR, 1, u64(fh), u32(0, 0), u64(0))
-    assert.equal(kernel.session.held.directories, 0)
-    directory.entries.set('e499', link('x'))
-    for (const name of directory.entries.keys())
-      if (name.startsWith('new')) directory.entries.delete(name)
+  const kernel = new Kernel(tree, MINOR)
+  const fh = Number(kernel.expect(OP.OPENDIR, 1, u32(0, 0)).readBigUInt64LE(0))
+  const list = (offset: number, size: number) =>
+    entriesOf(kernel.expect(OP.READDIR, 1, readIn(fh, offset, size)))
+  const names: string[] = []
+  for (let offset = 0; ;) {
+    const entries = list(offset, 4096)
+    if (entries.length === 0) break
+    names.push(...entries.map(({ name }) => name))
+    offset = entries.at(-1)!.next
+    tree.add(directory, `new${offset}`, link('x'))
+    tree.remove(directory, 'e499')
   }
+  const expected = ['.', '..', ...Array.from({ length: 499 }, (_, i) => `e${i}`)]
+  assert.deepEqual(names, expected)
+  const again = list(0, 65536).map(({ name }) => name)
+  assert.deepEqual(again.slice(0, 501), expected)
+  assert.ok(again.length > 501 && again.slice(501).every((name) => name.startsWith('new')))
+  assert.deepEqual(list(0, 23), [], 'no room for any')
+  kernel.expect(OP.RELEASEDIR, 1, u64(fh), u32(0, 0), u64(0))
+  assert.equal(kernel.session.held.directories, 0)
 })
 
-test('READDIRPLUS counts as LOOKUP, but for the directory and its parent', () => {
+test('READDIR says what each entry is, and does not count as LOOKUP', () => {
   const kernel = new Kernel(build().tree, MINOR)
   const fh = Number(kernel.expect(OP.OPENDIR, 1, u32(0, 0)).readBigUInt64LE(0))
-  const listing = kernel.expect(OP.READDIRPLUS, 1, readIn(fh, 0, 4096))
+  const listing = kernel.expect(OP.READDIR, 1, readIn(fh, 0, 4096))
   assert.deepEqual(
-    entriesOf(listing, true).map(({ name, type }) => [name, type]),
+    entriesOf(listing).map(({ name, type }) => [name, type]),
     [
       ['.', 4],
       ['..', 4],
@@ -305,13 +292,10 @@ test('READDIRPLUS counts as LOOKUP, but for the directory and its parent', () =>
       ['link', 10],
     ],
   )
-  assert.equal(kernel.session.held.nodes, 4)
-  const tooSmall = kernel.expect(OP.READDIRPLUS, 1, readIn(fh, 2, 100))
-  assert.equal(tooSmall.length, 0)
-  assert.equal(kernel.session.held.nodes, 4)
+  assert.equal(kernel.session.held.nodes, 1)
 })
 
-test('what leaves the tree is gone at once: names by a new epoch, then by a deletion from another thread', async () => {
+test('what leaves the tree is gone at once, by a new epoch', () => {
   const { tree, root, directory } = build()
   const kernel = new Kernel(tree, MINOR)
   const directoryId = kernel.lookup(1, 'directory')
@@ -323,18 +307,6 @@ test('what leaves the tree is gone at once: names by a new epoch, then by a dele
 
   tree.remove(root, 'directory')
   assert.deepEqual(kernel.notifications(), [NOTIFY_INVAL_INODE, NOTIFY_INC_EPOCH])
-  await kernel.session.idle()
-  assert.deepEqual(
-    kernel.later.map(({ error }) => error),
-    [NOTIFY_DELETE],
-  )
-  const [deletion] = kernel.later
-  assert.deepEqual(
-    [deletion!.body.readBigUInt64LE(0), deletion!.body.readBigUInt64LE(8)],
-    [1n, BigInt(directoryId)],
-  )
-  assert.equal(deletion!.body.subarray(24).toString(), 'directory\0')
-
   assert.equal(kernel.refusal(OP.LOOKUP, directoryId, text('inner')), ENOENT)
   assert.equal(kernel.refusal(OP.OPEN, leaf, u32(O_RDONLY, 0)), ENODEV)
   assert.equal(kernel.refusal(OP.READ, leaf, readIn(fh, 0, 10)), ENODEV)
@@ -345,7 +317,7 @@ test('what leaves the tree is gone at once: names by a new epoch, then by a dele
   )
   kernel.expect(OP.GETATTR, leaf, u64(0, 0))
   const listing = Number(kernel.expect(OP.OPENDIR, inner, u32(0, 0)).readBigUInt64LE(0))
-  const left = entriesOf(kernel.expect(OP.READDIR, inner, readIn(listing, 0, 4096)), false)
+  const left = entriesOf(kernel.expect(OP.READDIR, inner, readIn(listing, 0, 4096)))
   assert.deepEqual(
     left.map(({ name }) => name),
     ['.', '..'],
@@ -356,15 +328,82 @@ test('what leaves the tree is gone at once: names by a new epoch, then by a dele
   assert.equal(kernel.lookup(directoryId, 'inner'), inner)
 })
 
-test('before epochs a removal is told by a deletion alone', async () => {
+/** Numbers of the nodes that the kernel is to forget, of the one notification of that since the last look. */
+function pruned(kernel: Kernel): number[] {
+  const notifications = kernel.sent.splice(0).filter(({ unique }) => unique === 0)
+  const [{ error, body } = { error: 0, body: Buffer.alloc(0) }, ...more] = notifications
+  assert.deepEqual([error, more], [NOTIFY_PRUNE, []])
+  const ids = Array.from({ length: body.readUInt32LE(0) }, (_, i) => 16 + 8 * i)
+  assert.equal(body.length, 16 + 8 * ids.length)
+  return ids.map((at) => Number(body.readBigUInt64LE(at)))
+}
+
+test('what has left the tree the kernel is told to forget, what is in a directory first, until it has', () => {
+  const { tree, root, directory } = build()
+  const kernel = new Kernel(tree, MINOR)
+  const directoryId = kernel.lookup(1, 'directory')
+  const inner = kernel.lookup(directoryId, 'inner')
+  const leaf = kernel.lookup(inner, 'leaf')
+  tree.remove(root, 'directory')
+  assert.equal(kernel.clock.waits, 1)
+  kernel.sent.length = 0
+  kernel.clock.expire()
+  assert.deepEqual(pruned(kernel), [leaf, inner, directoryId])
+
+  kernel.request(OP.FORGET, leaf, u64(1))
+  kernel.clock.expire() // somebody stands in the others
+  assert.deepEqual(pruned(kernel), [inner, directoryId])
+  tree.add(root, 'directory', directory) // the same again
+  kernel.lookup(1, 'directory')
+  kernel.sent.length = 0
+  kernel.clock.expire()
+  assert.deepEqual(pruned(kernel), [inner])
+  kernel.request(OP.FORGET, inner, u64(1))
+  kernel.clock.expire()
+  assert.deepEqual([kernel.clock.waits, kernel.notifications()], [0, []])
+
+  const value = kernel.lookup(1, 'value')
+  const fh = kernel.open(value, O_RDONLY)
+  tree.remove(root, 'value')
+  for (let i = 0; i < 5; i++) kernel.clock.expire()
+  kernel.sent.length = 0
+  kernel.expect(OP.RELEASE, value, u64(fh), u32(0, 0), u64(0))
+  kernel.sent.length = 0
+  kernel.clock.expire()
+  assert.deepEqual(pruned(kernel), [value])
+  kernel.session.close()
+  assert.equal(kernel.clock.waits, 0)
+})
+
+test('what has left the tree is bounded where the kernel forgets nothing', () => {
+  const { tree, root } = build()
+  for (const minor of [MINOR, OLD_MINOR]) {
+    const kernel = new Kernel(tree, minor)
+    const ids = []
+    for (let i = 0; i < 100_001; i++) {
+      tree.add(root, 'passing', link('x'))
+      ids.push(kernel.lookup(1, 'passing'))
+      tree.remove(root, 'passing')
+      kernel.sent.length = 0
+    }
+    assert.equal(kernel.session.held.nodes, 100_001) // with the root
+    assert.equal(kernel.refusal(OP.GETATTR, ids[0]!, u64(0, 0)), ESTALE)
+    kernel.expect(OP.GETATTR, ids[1]!, u64(0, 0))
+    kernel.request(OP.FORGET, ids[0]!, u64(1))
+    kernel.request(OP.FORGET, ids[1]!, u64(1))
+    assert.equal(kernel.session.held.nodes, 100_000)
+    kernel.session.close()
+  }
+})
+
+test('before epochs a removal is told by the attributes of its directory alone', () => {
   const { tree, root } = build()
   const kernel = new Kernel(tree, OLD_MINOR)
   kernel.lookup(1, 'directory')
   kernel.sent.length = 0
   tree.remove(root, 'directory')
   assert.deepEqual(kernel.notifications(), [NOTIFY_INVAL_INODE])
-  await kernel.session.idle()
-  assert.equal(kernel.later.length, 1)
+  assert.equal(kernel.clock.waits, 0)
 })
 
 test('an entry that comes, or that nobody has looked at, is told by the attributes of its directory at most', () => {
@@ -512,6 +551,19 @@ test('a reply that reaches nobody leaves nothing behind', () => {
   assert.deepEqual(kernel.session.held, held)
 })
 
+test('a LOOKUP that fails after all leaves nothing behind', () => {
+  const { tree, root } = build()
+  const broken = new TestDirectory()
+  broken.names = () => {
+    throw new TypeError('a bug')
+  }
+  root.entries.set('broken', broken)
+  const kernel = new Kernel(tree, MINOR)
+  const { held } = kernel.session
+  assert.equal(kernel.refusal(OP.LOOKUP, 1, text('broken')), EIO)
+  assert.deepEqual(kernel.session.held, held)
+})
+
 test('garbage is answered or ignored, and leaves the session as it was', () => {
   const { tree } = build()
   const kernel = new Kernel(tree, MINOR)
@@ -572,11 +624,10 @@ function setattr(values: {
   return body
 }
 
-/** struct fuse_dirent, each after a struct fuse_entry_out where the listing has them. */
-function entriesOf(listing: Buffer, plus: boolean) {
+/** struct fuse_dirent */
+function entriesOf(listing: Buffer) {
   const entries: { name: string; next: number; type: number }[] = []
   for (let at = 0; at < listing.length;) {
-    if (plus) at += 128
     const length = listing.readUInt32LE(at + 16)
     entries.push({
       next: Number(listing.readBigUInt64LE(at + 8)),
