@@ -9,10 +9,10 @@ export class Scratch implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), 'mdevkit-test-'))
 
   /** Writes a file, making the directories on its way, and returns its path. */
-  write(path: string, text: string): string {
+  write(path: string, content: string | Uint8Array): string {
     const file = join(this.path, path)
     mkdirSync(dirname(file), { recursive: true })
-    writeFileSync(file, text)
+    writeFileSync(file, content)
     return file
   }
 

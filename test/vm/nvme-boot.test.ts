@@ -1,6 +1,5 @@
 /** SeaBIOS boots from a slice, by its own NVMe driver: the boot sector reads more of the disk and writes it to the serial port. */
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { closeSync, openSync, truncateSync, writeSync } from 'node:fs'
 import { after, test } from 'node:test'
 import { nvme } from '../../drivers/nvme/nvme.ts'
@@ -8,16 +7,14 @@ import { Host } from '../../src/host/host.ts'
 import { vfioUserDevice } from '../../src/host/vmm-arguments.ts'
 import { createLogger } from '../../src/lib/log.ts'
 import { freshUuid } from '../../src/lib/uuid.ts'
-import { spawnLeashed } from '../../vm/leash.ts'
 import { prepareVm } from '../../vm/prepare.ts'
-import { PrivateDirectory } from '../../vm/private-directory.ts'
 import { Scratch } from '../support/scratch.ts'
+import { bootByFirmware } from './boot-by-firmware.ts'
 
 const MIB = 2 ** 20
 const SECTOR = 512
 const TEXT_SECTOR = 8
 const TEXT_SECTORS = 60
-const PATIENCE_MS = 120_000
 
 const scratch = new Scratch()
 after(() => scratch[Symbol.dispose]())
@@ -64,33 +61,9 @@ test('SeaBIOS finds the disk, boots from it, and reads what the boot sector asks
   const host = await Host.register({ driver: nvme, log, root: scratch.path, settings })
   try {
     const mdev = await host.create('nvme-64m', freshUuid())
-    const { argv, env } = assets.qemu
-    const machine = [
-      ['-nodefaults', '-no-user-config', '-display', 'none', '-accel', 'tcg', '-m', '64M'],
-      ['-object', 'memory-backend-memfd,id=mem,size=64M,share=on'],
-      ['-machine', 'q35,memory-backend=mem'],
-      ['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
-      ['-device', vfioUserDevice(host.socketOf(mdev))],
-    ]
-    const leashed = await spawnLeashed([...argv, ...machine.flat()], {
-      env,
-      directory: await PrivateDirectory.create('mdevkit-boot-'),
-    })
-    const { child } = leashed
-    const exited = once(child, 'exit')
-    const timer = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS)
-    let output = ''
-    let complaints = ''
-    child.stderr?.setEncoding('utf8').on('data', (chunk: string) => (complaints += chunk))
-    for await (const chunk of child.stdout!.setEncoding('utf8')) {
-      output += chunk as string
-      if (output.includes('end of text')) break
-    }
-    clearTimeout(timer)
-    child.kill('SIGKILL')
-    await exited
-    await leashed.release()
-    assert.ok(output.includes(`${text}end of text`), `${output.slice(-2000)}\n${complaints}`)
+    const devices = ['-device', vfioUserDevice(host.socketOf(mdev))]
+    const output = await bootByFirmware({ assets, memoryMiB: 64, devices }, 'end of text')
+    assert.ok(output.includes(`${text}end of text`), output.slice(-2000))
     assert.deepEqual(
       lines.filter((line) => /^(debug|warn|error)/.test(line)),
       [],
