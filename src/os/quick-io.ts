@@ -2,20 +2,22 @@
  * File requests that are likely to end at once are tried at once: what the page cache holds is read, and what it takes is
  * written, in less time than it takes to hand a request to somebody else (a few us against 20 to 90).
  *
- * A read never waits for the disk. A write may, when the kernel holds back who writes too much: after one that took long,
- * writes are left to others for a while.
+ * A read never waits for the disk. A write may, when the kernel holds back who writes too much: after one that waited long,
+ * writes are left to others for a while. One that took long because another thread had our processor has not waited.
  */
 import { constants } from 'node:os'
 import { Iovec } from '../abi/socket.ts'
+import { waits } from './context-switches.ts'
 import { cFunction, lastErrno, permanent, bytesAt } from './ffi.ts'
 import type { FileRequest } from './file-request.ts'
 
 /** Most bytes that are moved at once: some 40 us of copying. */
 const MAX_BYTES = 256 * 1024
 const MAX_VECTORS = 128
-/** Longest time that is spent on it in a row, ms; what is left then is for others. */
-const TURN_MS = 0.5
-/** A write that took longer than this, ms, has waited. */
+/** Most that is moved in a row, bytes, each request counted as so many more: some 0.5 ms. What is left then is for others. */
+const TURN_BYTES = 4 * 1024 * 1024
+const REQUEST_BYTES = 32 * 1024
+/** Longest that a write may wait, ms. */
 const SLOW_MS = 1
 /** How long others get the writes then, ms. */
 const REST_MS = 100
@@ -33,24 +35,37 @@ export class QuickIo {
   readonly #address = permanent(MAX_VECTORS * Iovec.size)
   readonly #vectors = new DataView(bytesAt(this.#address, MAX_VECTORS * Iovec.size))
   readonly #vector = Iovec.view()
-  #turnEnds = 0
+  /** Bytes of this turn that are left. */
+  #left = 0
   #restUntil = 0
+  /** How often this thread had waited before the writes of this turn; unknown before the first. */
+  #waits: number | undefined
   /** Reads to be left to others, now and after the next miss. */
   #skip = 0
   #skipNext = 1
+  readonly #now: () => number
+  readonly #countWaits: () => number
 
-  /** Some requests come together. */
+  /** @param now ms · @param countWaits of this thread */
+  constructor(now: () => number = () => performance.now(), countWaits: () => number = waits) {
+    this.#now = now
+    this.#countWaits = countWaits
+  }
+
+  /** Others have had their turn. */
   beginTurn(): void {
-    this.#turnEnds = performance.now() + TURN_MS
+    this.#left = TURN_BYTES
+    this.#waits = undefined
   }
 
   /** Carries out a request, if that can be done now. @returns what {@link FileRequest.done} is told, undefined where not */
   attempt(request: FileRequest): number | undefined {
-    const { operation } = request
-    if (!request.cached || request.length > MAX_BYTES || request.pieces > MAX_VECTORS)
-      return undefined
-    if (operation === 'read') return this.#read(request)
-    return operation === 'write' ? this.#write(request) : undefined
+    const { operation, cached, length, pieces } = request
+    if (!cached || length > MAX_BYTES || pieces > MAX_VECTORS || this.#left <= 0) return undefined
+    if (operation !== 'read' && operation !== 'write') return undefined
+    const result = operation === 'read' ? this.#read(request) : this.#write(request)
+    if (result !== undefined) this.#left -= REQUEST_BYTES + length
+    return result
   }
 
   #read(request: FileRequest): number | undefined {
@@ -58,7 +73,6 @@ export class QuickIo {
       this.#skip--
       return undefined
     }
-    if (performance.now() > this.#turnEnds) return undefined
     const count = this.#fill(request)
     const result = preadv2(request.fd, this.#address, count, request.position, RWF_NOWAIT)
     if (result >= 0) {
@@ -73,12 +87,13 @@ export class QuickIo {
   }
 
   #write(request: FileRequest): number | undefined {
-    const began = performance.now()
-    if (began > this.#turnEnds || began < this.#restUntil) return undefined
+    const began = this.#now()
+    if (began < this.#restUntil) return undefined
+    this.#waits ??= this.#countWaits()
     const result = pwritev(request.fd, this.#address, this.#fill(request), request.position)
     const errno = result < 0 ? lastErrno() : 0
-    const now = performance.now()
-    if (now - began > SLOW_MS) this.#restUntil = now + REST_MS
+    const now = this.#now()
+    if (now - began > SLOW_MS && this.#countWaits() > this.#waits) this.#restUntil = now + REST_MS
     return result < 0 ? -errno : result
   }
 

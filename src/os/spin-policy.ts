@@ -5,7 +5,7 @@
  * peer cannot run while we poll, so polling only keeps it waiting. Which of the two it is changes at the scheduler's whim,
  * so gains and losses are booked, in microseconds, and polling goes on while the balance is positive.
  */
-import { preemptions } from './preemptions.ts'
+import { preemptions } from './context-switches.ts'
 
 /** What a wake-up costs that polling has saved (measured: 20 to 45 us). */
 const GAIN_US = 30

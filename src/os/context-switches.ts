@@ -1,4 +1,4 @@
-/** How often this thread had to give up its processor to another one. */
+/** How often this thread had to give up its processor to another one, and how often it did so by itself. */
 import { dataViewOf } from '../lib/struct.ts'
 import { RUSAGE_THREAD, Rusage } from '../abi/resource.ts'
 import { addressOf, cFunction } from './ffi.ts'
@@ -13,4 +13,10 @@ const address = addressOf(bytes)
 export function preemptions(): number {
   getrusage(RUSAGE_THREAD, address)
   return usage.ru_nivcsw
+}
+
+/** Voluntary context switches of this thread so far: it waited for something. */
+export function waits(): number {
+  getrusage(RUSAGE_THREAD, address)
+  return usage.ru_nvcsw
 }
