@@ -259,6 +259,8 @@ export class Controller implements QueueHost {
         if (this.#failed) return
       }
       this.#options.namespace.slice.submit()
+      // before the interrupt: a guest that has been told of the end of one command may have sent the next
+      if (!this.#again && queues.hasShadows) this.#again = this.#poll.settle(queues)
       if (!this.#again) return
     }
     this.#nextTurn ??= setImmediate(() => {

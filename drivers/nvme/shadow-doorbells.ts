@@ -18,6 +18,8 @@ export class ShadowDoorbell {
   readonly #dma: Dma
   readonly #at: number
   readonly #indexAt: number
+  /** What the guest was asked for last. */
+  #index: number | undefined
 
   /**
    * @param number of the doorbell, counted from the tail of submission queue 0
@@ -48,14 +50,20 @@ export class ShadowDoorbell {
 
   /** Has the guest ring when it goes on from `value`. What it has stored just now is to be looked for afterwards. */
   ask(value: number): void {
-    this.#write(this.#indexAt, value)
+    if (value === this.#index) return
+    this.#ask(value)
     // Ours first, then a look at theirs; the guest does it the other way round. One of both sees the other's.
     Atomics.exchange(FENCE, 0, value)
   }
 
   /** Has the guest, which is at `value` or later, ring as late as can be. @param size of its queue */
   hush(value: number, size: number): void {
-    this.#write(this.#indexAt, value === 0 ? size - 1 : value - 1)
+    this.#ask(value === 0 ? size - 1 : value - 1)
+  }
+
+  #ask(value: number): void {
+    this.#write(this.#indexAt, value)
+    this.#index = value
   }
 
   #write(at: number, value: number): void {

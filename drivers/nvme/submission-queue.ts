@@ -115,16 +115,16 @@ export class SubmissionQueue implements CommandQueue, Submitter {
     this.#shadow?.hush(this.#tail, this.#size)
   }
 
-  /** Whether there are entries that can be taken. */
-  get hasWork(): boolean {
-    return this.#head !== this.#tail && !this.#fetching && !this.#isStopped && this.#room > 0
+  /** How many entries can be taken now. */
+  get work(): number {
+    if (this.#fetching || this.#isStopped) return 0
+    return Math.min(ringDistance(this.#head, this.#tail, this.#size), this.#room)
   }
 
   /** Takes what is there, up to a batch. @returns whether there was something */
   fetch(): boolean {
-    if (!this.hasWork) return false
-    const untilEnd = (this.#tail > this.#head ? this.#tail : this.#size) - this.#head
-    const count = Math.min(untilEnd, this.#room, BATCH)
+    const count = Math.min(this.work, this.#size - this.#head, BATCH)
+    if (count === 0) return false
     const target = (this.#firsts[count] ??= this.#batch.subarray(0, count * SQE_SIZE))
     try {
       const under = this.#host.dma.read(this.#base + this.#head * SQE_SIZE, target)
