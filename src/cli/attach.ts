@@ -1,11 +1,11 @@
 /** `mdevkit attach`: what gives active mdevs to a virtual machine, to be pasted. */
 import { existsSync } from 'node:fs'
-import { libvirtDomain } from '../host/libvirt-domain.ts'
 import { runtimeRoot } from '../host/paths.ts'
 import { cloudHypervisorArguments, qemuArguments } from '../host/vmm-arguments.ts'
 import type { MdevSnapshot } from '../http/model.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { shellLine } from '../lib/shell-line.ts'
+import { libvirtDomain } from './libvirt-domain.ts'
 import { type MachineView, viewMachine } from './machine-view.ts'
 import { uuidFault, uuidOf } from './mdevctl-uuid.ts'
 

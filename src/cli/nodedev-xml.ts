@@ -1,29 +1,10 @@
 /** Node devices as libvirt's XML has them: parents and mdevs out, mdevs in. */
-import { XMLBuilder, XMLParser, XMLValidator } from 'fast-xml-parser'
+import { XMLValidator } from 'fast-xml-parser'
 import type { AttributeTexts, MdevView, ParentView } from '../http/model.ts'
 import { type ErrnoCode, ErrnoError } from '../lib/errno.ts'
 import { parseUuid } from '../lib/uuid.ts'
+import { ATTRIBUTE, type Element, formatXml, parseXml } from './libvirt-xml.ts'
 import { mdevNodeName, parentNodeName } from './nodedev-names.ts'
-
-/** Attributes of an element are keys with this before their names. */
-const ATTRIBUTE = '@'
-
-const builder = new XMLBuilder({
-  attributeNamePrefix: ATTRIBUTE,
-  format: true,
-  ignoreAttributes: false,
-  indentBy: '  ',
-  suppressEmptyNode: true,
-})
-
-/** Texts stay texts: a name may look like a number. */
-const parser = new XMLParser({
-  attributeNamePrefix: ATTRIBUTE,
-  ignoreAttributes: false,
-  ignoreDeclaration: true,
-  parseAttributeValue: false,
-  parseTagValue: false,
-})
 
 /**
  * A parent. Its types are in a capability of a capability, as libvirt shows the one kind of parent that is neither a PCI nor a
@@ -91,7 +72,7 @@ function parentPath({ driver, name }: ParentView, sysfs: string): string {
 }
 
 function xmlOf(device: object): string {
-  return builder.build({ device })
+  return formatXml({ device })
 }
 
 /** What a file asks for. */
@@ -155,14 +136,11 @@ export function parseMdev(xml: string): WantedMdev {
 /** @throws EINVAL names that the parser does not take, such as `__proto__` */
 function treeOf(xml: string): Element {
   try {
-    return parser.parse(xml) as Element
+    return parseXml(xml)
   } catch (error) {
     throw refusal(`XML error: ${error instanceof Error ? error.message : String(error)}`)
   }
 }
-
-/** As the parser makes them: a text where there is nothing else, and an array where an element comes again. */
-type Element = string | { readonly [key: string]: Element | readonly Element[] }
 
 function elementsOf(element: Element, name: string): readonly Element[] {
   if (typeof element === 'string' || !Object.hasOwn(element, name)) return []

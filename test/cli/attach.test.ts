@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { XMLParser, XMLValidator } from 'fast-xml-parser'
-import { libvirtDomain } from '../../src/host/libvirt-domain.ts'
+import { libvirtDomain } from '../../src/cli/libvirt-domain.ts'
 import { cloudHypervisorArguments, qemuArguments } from '../../src/host/vmm-arguments.ts'
 import { Client } from '../../src/vfio-user/client.ts'
 import { Daemon } from '../daemon/support.ts'
@@ -37,7 +37,7 @@ describe('attach', () => {
       `cloud-hypervisor --memory size=512M,shared=on --user-device socket=${socket}\n`,
     )
     const domain = await told('--vmm=libvirt', UUID)
-    const type = /^<domain type='(kvm|qemu)'/.exec(domain)?.[1] as 'kvm' | 'qemu'
+    const type = /^<domain type="(kvm|qemu)"/.exec(domain)?.[1] as 'kvm' | 'qemu'
     const name = `mdevkit-${UUID}`
     assert.equal(domain, libvirtDomain({ name, memory: '1G', type, sockets: [socket] }))
     assert.deepEqual(JSON.parse(await told('--json', UUID)), {

@@ -44,7 +44,7 @@ before(async () => {
   const { code, stdout, stderr } = await attach.ended
   assert.equal(code, 0, stderr)
   // what would run by KVM is emulated here: a machine that is virtual itself may boot nothing by it
-  printed = stdout.replace("<domain type='kvm'", "<domain type='qemu'")
+  printed = stdout.replace('<domain type="kvm"', '<domain type="qemu"')
 })
 after(async () => {
   control?.close()
