@@ -42,6 +42,8 @@ export class Inode implements Ownership {
   /** Grows with each change of what the file says, as kernfs counts it: a file never read is one change behind. */
   event = 1
   readonly watchers = new Set<Watcher>()
+  /** It has said more than can be shown. */
+  saysTooMuch = false
   /** How many of its entries are directories; undefined when that is to be counted anew. */
   subdirectories: number | undefined
 

@@ -2,7 +2,7 @@
  * One open file, read and written as a file of sysfs is.
  *
  * A read at offset 0 takes down what the file says; reads that go on from where the last one ended see the rest of just
- * that, any other read takes it down anew (seq_file.c). Of what a file says no more is shown than a page less one byte, and
+ * that, any other read takes it down anew (seq_file.c). Of what a file says no more is shown than a page less one byte, in whole characters, and
  * one write(2) takes no more than a page: the rest is the next write's (fs/sysfs/file.c, fs/kernfs/file.c).
  */
 import { EPOLLERR, EPOLLIN, EPOLLOUT, EPOLLPRI, EPOLLRDNORM, EPOLLWRNORM } from '../abi/epoll.ts'
@@ -99,10 +99,13 @@ export class OpenFile implements Watcher {
   #encode(text: string): Uint8Array {
     const bytes = Buffer.from(text)
     if (bytes.length < PAGE_SIZE) return bytes
-    this.#complain(
-      `${pathOf(this.inode)}: says ${bytes.length} bytes, of which ${PAGE_SIZE - 1} are shown`,
-    )
-    return bytes.subarray(0, PAGE_SIZE - 1)
+    const shown = bytes.subarray(0, lastWhole(bytes, PAGE_SIZE - 1))
+    if (!this.inode.saysTooMuch) {
+      this.inode.saysTooMuch = true // once: whoever may read it may do so all day
+      const said = `says ${bytes.length} bytes, of which ${shown.length} are shown`
+      this.#complain(`${pathOf(this.inode)}: ${said}`)
+    }
+    return shown
   }
 
   #deliver(content: Uint8Array, offset: number, size: number): Uint8Array {
@@ -111,4 +114,11 @@ export class OpenFile implements Watcher {
     this.#next = offset + part.length
     return part
   }
+}
+
+/** Where the last character before `end` ends, in UTF-8. */
+function lastWhole(bytes: Uint8Array, end: number): number {
+  let at = end
+  while (at > 0 && (bytes[at]! & 0xc0) === 0x80) at--
+  return at
 }

@@ -7,6 +7,9 @@ import { GROUP } from './group-attribute.ts'
 
 const NAME = /^[A-Za-z0-9_][A-Za-z0-9_.-]*$/
 
+/** Classes that sysfs has anyway: each driver's parents are in a class of its name. */
+const CLASSES: ReadonlySet<string> = new Set(['mdev_bus', 'vfio-dev'])
+
 const HOOKS = [
   'open',
   'close',
@@ -28,6 +31,11 @@ export function checkDriver(value: unknown): void {
       `driver name ${JSON.stringify(name)}: letters, digits, _ . - only`,
     )
   }
+  if (CLASSES.has(name))
+    throw new ErrnoError(
+      'EINVAL',
+      `driver name ${name}: is a class in sysfs already; choose another`,
+    )
   try {
     checkParts(driver)
   } catch (error) {

@@ -3,9 +3,6 @@ import { ErrnoError } from '../lib/errno.ts'
 import type { TreeCall, TreeFile } from '../lib/tree.ts'
 import { interruptible } from './interruptible.ts'
 
-/** As much as a file of sysfs shows. */
-const PAGE_SIZE = 4096
-
 export interface AttributeMethods {
   /** What it says now. */
   readonly show?: (call: TreeCall) => string | Promise<string>
@@ -25,8 +22,7 @@ export class AttributeFile implements TreeFile {
       this.read = (call) => {
         this.#mustBeThere()
         const shown = show(call)
-        if (typeof shown === 'string') return page(shown)
-        return interruptible(shown, call.signal).then(page)
+        return typeof shown === 'string' ? shown : interruptible(shown, call.signal)
       }
     }
     if (store !== undefined) {
@@ -62,15 +58,6 @@ export function acceptor(accepts: RegExp): (bytes: Uint8Array) => void {
     if (!accepts.test(text))
       throw new ErrnoError('EINVAL', `${JSON.stringify(text)}: expected ${accepts.source}`)
   }
-}
-
-/** At most a page, cut between characters. */
-function page(text: string): string {
-  const bytes = Buffer.from(text)
-  if (bytes.length <= PAGE_SIZE) return text
-  let end = PAGE_SIZE
-  while (end > 0 && ((bytes[end] ?? 0) & 0xc0) === 0x80) end--
-  return bytes.toString('utf8', 0, end)
 }
 
 /** A value as a line. */

@@ -31,6 +31,7 @@ export class MdevNodes {
   #shown: MdevState = 'creating'
   #values: ValueFiles | undefined
   #vfioIndex: number | undefined
+  readonly #end = () => this.remove()
 
   constructor(places: Places, parent: MdevParent, snapshot: MdevSnapshot) {
     this.#places = places
@@ -51,6 +52,9 @@ export class MdevNodes {
       ],
       ['remove', this.#removeFile()],
     ])
+    // its end on another parent, whose host has yet to tell of it
+    places.mdevs.get(uuid)?.()
+    places.mdevs.set(uuid, this.#end)
     parent.directory.add(uuid, this.#directory)
     places.devices.add(uuid, link(`${BUS}/devices`, this.#path))
     this.update(snapshot)
@@ -66,9 +70,11 @@ export class MdevNodes {
     if (this.#shown === 'active') this.#values?.update(snapshot)
   }
 
-  /** It is no more. */
+  /** It is no more. Idempotent. */
   remove(): void {
+    if (this.#shown === 'removed') return
     const { uuid, group } = this.#snapshot
+    if (this.#places.mdevs.get(uuid) === this.#end) this.#places.mdevs.delete(uuid)
     if (this.#shown === 'creating') this.#places.devices.delete(uuid)
     if (this.#shown === 'active') this.#hide()
     this.#shown = 'removed'

@@ -21,6 +21,8 @@ export class Places {
   readonly devices: Directory
   readonly drivers: Drivers
   readonly groups: Groups
+  /** What takes away all that is shown of an mdev, by its UUID: nobody has the same twice. */
+  readonly mdevs = new Map<string, () => void>()
 
   constructor(tell: Tell, source: SysfsSource) {
     this.tell = tell

@@ -1,6 +1,6 @@
 /** The kernel's side of the protocol, byte by byte as <linux/fuse.h> has it, for sessions without a mount. */
 import assert from 'node:assert/strict'
-import { silentLogger } from '../../src/lib/log.ts'
+import { createLogger } from '../../src/lib/log.ts'
 import type { Tree } from '../../src/lib/tree.ts'
 import { ManualClock } from '../mdev/support.ts'
 import { FuseSession } from '../../src/fuse/session.ts'
@@ -49,6 +49,7 @@ export class Kernel {
   /** Replies and, with unique 0, notifications, in their order. */
   readonly sent: Sent[] = []
   readonly clock = new ManualClock()
+  readonly logged: string[] = []
   /** What the next replies meet: nobody who waits for them. */
   deaf = false
   #unique = 2
@@ -65,7 +66,7 @@ export class Kernel {
       },
     }
     this.session = new FuseSession(tree, channel, {
-      log: silentLogger,
+      log: createLogger('warn', (line) => this.logged.push(line)),
       owner: { uid: 0, gid: 0 },
       clock: this.clock,
     })

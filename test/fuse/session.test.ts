@@ -154,14 +154,26 @@ test('READ takes a file down at offset 0 and goes on in what it took down', () =
   assert.equal(state.reads, 4)
 })
 
-test('READ shows a page less one byte, never half of a request', () => {
+test('READ shows a page less one byte, never half of a character', () => {
   const { tree, state } = build()
-  state.text = 'é'.repeat(4000)
   const kernel = new Kernel(tree, MINOR)
   const id = kernel.lookup(1, 'value')
   const fh = kernel.open(id, O_RDONLY)
-  assert.equal(kernel.read(id, fh, 0, 65536).length, 4095)
-  assert.equal(kernel.read(id, fh, 4095, 65536), '')
+  for (const [character, length] of [
+    ['x', 4095],
+    ['é', 4094],
+    ['€', 4095],
+    ['𝄞', 4092],
+  ] as const) {
+    state.text = character.repeat(5000)
+    const shown = kernel.read(id, fh, 0, 65536)
+    assert.equal(shown, Buffer.from(state.text).subarray(0, length).toString('latin1'))
+    assert.equal(kernel.read(id, fh, length, 65536), '')
+  }
+  state.text = 'x'.repeat(4095)
+  assert.equal(kernel.read(id, fh, 0, 65536), state.text)
+  assert.equal(kernel.logged.length, 1, 'it is complained of once')
+  assert.match(kernel.logged[0]!, /\/value: says 5000 bytes/)
 })
 
 test('WRITE brings all bytes of a write(2), at most a page, wherever to', () => {

@@ -116,6 +116,11 @@ describe('defineDriver()', () => {
     const driver = { name: 'test', types: { 1: {} }, probe: probeNothing }
     assert.equal(defineDriver(driver), driver)
     assert.throws(() => defineDriver({ ...driver, name: 'a/b' }), { code: 'EINVAL' })
+    for (const name of ['mdev_bus', 'vfio-dev'])
+      assert.throws(() => defineDriver({ ...driver, name }), {
+        code: 'EINVAL',
+        message: /is a class in sysfs already/,
+      })
   })
 
   test('infers types and attributes; the compiler checks this test', () => {
