@@ -1,5 +1,5 @@
 /** The root that guests are made from: Debian's kernel with its modules, BusyBox, and lspci. */
-import { readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { readFile, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { ErrnoError } from '../src/lib/errno.ts'
 import type { RootRecipe } from './debian-root.ts'
@@ -13,7 +13,10 @@ const SUITE = 'trixie'
 /** All paths are relative to the root. */
 export interface GuestRoot {
   readonly release: string
+  /** As QEMU boots it fastest. */
   readonly kernel: string
+  /** The same as packaged, for firmware and boot loaders. */
+  readonly kernelImage: string
   readonly modulesDir: string
   /** What BusyBox can be called as. */
   readonly applets: readonly string[]
@@ -22,7 +25,7 @@ export interface GuestRoot {
 }
 
 export const guestRoot: RootRecipe<GuestRoot> = {
-  name: 'debian-guest-1',
+  name: 'debian-guest-2',
   title: 'guest kernel and BusyBox',
   async choose(apt) {
     await apt.update([SUITE])
@@ -42,9 +45,11 @@ export const guestRoot: RootRecipe<GuestRoot> = {
     const [depmod, ...args] = preparedProgram(root, 'usr/sbin/depmod')
     await execute(depmod, [...args, '-b', root, '-m', '/usr/lib/modules', release], { signal })
     const applets = await execute(join(root, 'usr/bin/busybox'), ['--list'], { signal })
+    const kernelImage = join('boot', `vmlinuz-${release}`)
     return {
       release,
-      kernel: await unpackKernel(root, release, signal),
+      kernel: await unpackKernel(root, kernelImage, signal),
+      kernelImage,
       modulesDir: join('usr/lib/modules', release),
       applets: applets.toString().trim().split('\n'),
       lspci: ['usr/bin/lspci', ...(await libraries(root, 'usr/bin/lspci', signal))],
@@ -52,18 +57,16 @@ export const guestRoot: RootRecipe<GuestRoot> = {
   },
 }
 
-/** Leaves the kernel that boots fastest: the ELF inside, else the image as packaged. */
+/** The kernel that boots fastest: the ELF inside, else the image as packaged. */
 async function unpackKernel(
   root: string,
-  release: string,
+  image: string,
   signal: AbortSignal | undefined,
 ): Promise<string> {
-  const image = join('boot', `vmlinuz-${release}`)
   const input = zstdPayload(await readFile(join(root, image)))
   if (input === undefined) return image
   const [zstd, ...args] = preparedProgram(root, 'usr/bin/zstd')
   const elf = await execute(zstd, [...args, '-d', '-c', '-q'], { input, signal })
   await writeFile(join(root, 'boot/vmlinux'), elf)
-  await rm(join(root, image))
   return 'boot/vmlinux'
 }

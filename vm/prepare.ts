@@ -9,6 +9,8 @@ export interface VmAssets {
   readonly qemu: Qemu
   /** What to hand to `-kernel`. */
   readonly kernel: string
+  /** The same kernel for firmware and boot loaders. */
+  readonly kernelImage: string
   /** `<root>/usr/lib/modules/<release>`, modules compressed with xz. */
   readonly modulesDir: string
   /** The prepared root that BusyBox and lspci are in. */
@@ -33,6 +35,7 @@ export async function prepareVm(options: PrepareOptions = {}): Promise<VmAssets>
   const assets: VmAssets = {
     qemu,
     kernel: join(guest.path, guest.about.kernel),
+    kernelImage: join(guest.path, guest.about.kernelImage),
     modulesDir: join(guest.path, guest.about.modulesDir),
     root: guest.path,
     guestRoot: guest.about,
