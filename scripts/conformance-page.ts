@@ -23,8 +23,8 @@ Each check has connections of its own. What does not come in 5 seconds, as long 
 not concern the server is skipped, and says why; one that fails says what was expected and what came. After a failure the
 server is asked whether it is still there; if not, the run stops and says so.
 
-Exit code 0: no check failed. 1: one did, or the socket cannot be used, which one line on standard error tells with its errno.
-2: wrong usage.
+Exit code 0: no check failed. 1: one did. 2: wrong usage. A socket that cannot be used ends with a line on standard error that names it,
+and its errno's [exit code](cli.md#exit-codes): 3 where it is not there, 8 where nobody listens.
 
 What a server need not have (REGION_WRITE_MULTI, I/O fds, DEVICE_FEATURE, migration, a log of dirty pages, a twin socket) is
 checked as far as it offers it; otherwise it has to refuse it properly. Where the protocol permits several answers, a check

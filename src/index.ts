@@ -1,3 +1,5 @@
+/// <reference lib="es2022.error" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /** mdevkit: the public SDK. A driver's author imports this and nothing else. */
 export {
   choice,

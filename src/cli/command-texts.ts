@@ -64,6 +64,11 @@ export const EXAMPLES: Readonly<Record<string, readonly Example[]>> = {
       line: 'mdevkit run mtty --type mtty-2',
       does: 'serves a card with two serial ports until Ctrl-C',
     },
+    { line: 'mdevkit run ./my-driver.ts', does: 'serves a device of your own, from its source' },
+    {
+      line: 'mdevkit run nvme --parent-set image=disk.img -t nvme-1g',
+      does: 'serves a slice of a disk',
+    },
   ],
   host: [{ line: 'mdevkit host mtty --name serial', does: 'runs the parent serial' }],
   daemon: [{ line: 'mdevkit daemon', does: 'runs the daemon in the foreground' }],

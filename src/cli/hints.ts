@@ -1,5 +1,6 @@
 /** What to do next: the line below a refusal. */
 import { placeOf } from '../lib/driver-fault.ts'
+import { ErrnoError } from '../lib/errno.ts'
 import {
   BUSY,
   DENIED,
@@ -20,17 +21,33 @@ const HINTS: Readonly<Record<number, string>> = {
   [UNREACHABLE]: 'start the daemon (mdevkit daemon); mdevkit doctor says what keeps it',
 }
 
+/** Of commands that ask a server: anybody's. */
+const SERVER_HINTS: Readonly<Record<number, string>> = {
+  [NOT_FOUND]: 'start the server first; --socket is the path where it listens',
+  [UNREACHABLE]: 'nobody listens there: start the server, and let it make the socket anew',
+  [BUSY]: 'a device has one client at a time: let the one that has it go, such as a VM',
+  [DENIED]: 'try as root, or as the user who runs the server',
+}
+
 /** Of commands that ask no daemon: by name, by exit code. */
 const OWN_HINTS: Readonly<Record<string, Readonly<Record<number, string>>>> = {
   run: {
     [EXISTS]: 'leave --uuid out for a fresh one, or end what has it',
     [DENIED]: 'give another run-time root with --root; mdevkit doctor checks it',
   },
+  conformance: SERVER_HINTS,
+  lspci: SERVER_HINTS,
   daemon: {
     [BUSY]: 'end the other daemon, or give another run-time root with --root',
     [DENIED]: 'mdevkit doctor checks the run-time root; --config gives another configuration',
   },
 }
+/** By what is refused, whatever the exit code. */
+const MESSAGE_HINTS: readonly (readonly [what: RegExp, hint: string])[] = [
+  [/^attribute /, "--set NAME=VALUE is for the mdev's settings, --parent-set for the parent's"],
+  [/^socket path of /, 'give a shorter run-time root with --root'],
+]
+const STARTS_DEVICES = new Set(['run'])
 const USES_NO_DAEMON = new Set(['run', 'daemon', 'conformance', 'lspci'])
 
 /**
@@ -41,6 +58,11 @@ const USES_NO_DAEMON = new Set(['run', 'daemon', 'conformance', 'lspci'])
 export function hintOf(error: unknown, command: string): string | undefined {
   if (command === 'host') return undefined // the daemon tells the last line of it as the reason
   if (placeOf(error) !== undefined) return `mdevkit ${command} --verbose shows the whole stack`
+  const told =
+    error instanceof ErrnoError
+      ? MESSAGE_HINTS.find(([what]) => what.test(error.message))
+      : undefined
+  if (told !== undefined && STARTS_DEVICES.has(command)) return told[1]
   const code = exitCodeOf(error)
   const asksDaemon = !USES_NO_DAEMON.has(command)
   return OWN_HINTS[command]?.[code] ?? (asksDaemon ? HINTS[code] : undefined) ?? usageHint(command)

@@ -13,7 +13,7 @@ export interface HostCommandOptions {
   readonly name?: string
   /** Whether it is that name or none: then it is claimed before the driver is loaded, however long that takes. */
   readonly exact?: boolean
-  readonly set: NonNullable<HostOptions['settings']>
+  readonly set?: NonNullable<HostOptions['settings']>
   readonly verbose?: boolean
 }
 
@@ -23,7 +23,7 @@ export interface HostCommandOptions {
  * @throws what refuses the driver, a setting, the control socket, or an exact name · what the driver's `open` throws
  */
 export async function host(specifier: string, options: HostCommandOptions): Promise<void> {
-  const { name, exact = false, set: settings, verbose = false } = options
+  const { name, exact = false, set: settings = [], verbose = false } = options
   const log = createLogger(verbose ? 'debug' : 'info')
   const root = runtimeRoot()
   const end = new AbortController()

@@ -95,18 +95,8 @@ export function createProgram(surroundings: ProgramSurroundings): Command {
       "what to create, such as mtty-2 (default: the driver's first type)",
     )
     .option('-u, --uuid <uuid>', 'name of the mdev (default: a fresh one)')
-    .option(
-      '-s, --set <key=value>',
-      'a setting of the mdev; may be given again',
-      collectSetting,
-      [],
-    )
-    .option(
-      '--parent-set <key=value>',
-      'a setting of the parent; may be given again',
-      collectSetting,
-      [],
-    )
+    .addOption(settingsOption('-s, --set <key=value>', 'a setting of the mdev'))
+    .addOption(settingsOption('--parent-set <key=value>', 'a setting of the parent'))
     .option('--lock-limit <size>', 'most guest memory kept locked, such as 64M', asSize)
     .option('--map-unsealed', 'map guest memory that its owner can shrink: doing so ends mdevkit')
     .option('--json', 'print one JSON object on standard output')
@@ -118,12 +108,7 @@ export function createProgram(surroundings: ProgramSurroundings): Command {
   command('host', 'run one parent, managed over its control socket, until it is unregistered')
     .argument(...DRIVER)
     .option('-n, --name <name>', "name of the parent (default: the driver's)")
-    .option(
-      '-s, --set <key=value>',
-      'a setting of the parent; may be given again',
-      collectSetting,
-      [],
-    )
+    .addOption(settingsOption('-s, --set <key=value>', 'a setting of the parent'))
     .option('--exact', 'refuse where another host has that name, instead of adding a number')
     .option(...VERBOSE)
     .action(async (driver: string, options: HostCommandOptions) => {
@@ -219,9 +204,13 @@ const EXIT_CODES_TEXT = [
   '',
 ].join('\n')
 
+function settingsOption(flags: string, what: string): Option {
+  return new Option(flags, `${what}; may be given again`).argParser(collectSetting)
+}
+
 function collectSetting(
   text: string,
-  before: readonly (readonly [string, string])[],
+  before: readonly (readonly [string, string])[] = [],
 ): readonly (readonly [string, string])[] {
   const at = text.indexOf('=')
   if (at <= 0) throw new InvalidArgumentError('expected key=value.')

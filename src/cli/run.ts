@@ -15,8 +15,8 @@ type Mdev = Awaited<ReturnType<Host['create']>>
 export interface RunOptions {
   readonly type?: string
   readonly uuid?: string
-  readonly set: Settings
-  readonly parentSet: Settings
+  readonly set?: Settings
+  readonly parentSet?: Settings
   /** Bytes. */
   readonly lockLimit?: number
   readonly mapUnsealed?: boolean
@@ -34,13 +34,13 @@ export async function run(specifier: string, options: RunOptions): Promise<void>
   const faults = new StrayFaults(log)
   const ended = endOfRun(undefined, (error) => faults.note(error))
   const driver = await loadDriver(specifier)
-  const { lockLimit = Infinity, mapUnsealed = false, parentSet: settings } = options
+  const { lockLimit = Infinity, mapUnsealed = false, parentSet: settings = [] } = options
   const host = await Host.register({ driver, log, settings, lockLimit, mapUnsealed })
   faults.parent = host.parent
   try {
     const typeName = options.type ?? host.parent.types[0]?.name ?? ''
     const uuid = options.uuid ?? freshUuid()
-    const mdev = await host.create(typeName, uuid, options.set)
+    const mdev = await host.create(typeName, uuid, options.set ?? [])
     process.stdout.write(options.json === true ? asJson(host, mdev) : asText(host, mdev))
     await ended
   } catch (error) {

@@ -111,7 +111,8 @@ export class DaemonPlane implements SharedControlPlane {
   #whyNoHost(parent: string): string {
     const now = this.#options.supervisors.get(parent)?.now
     if (now?.state === 'waiting') return now.why
-    return now?.state === 'starting' ? 'its host is starting' : 'no host runs it'
+    if (now?.state !== 'starting') return 'no host runs it'
+    return now.before === '' ? 'its host is starting' : `${now.before}; its host is starting again`
   }
 }
 

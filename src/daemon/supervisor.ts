@@ -40,11 +40,13 @@ export interface SupervisorOptions {
 }
 
 /**
- * - `stopped`: nobody wants it. - `starting`: a process was made, and cannot be managed yet. - `up`: it can.
+ * - `stopped`: nobody wants it. - `starting`: a process was made, and cannot be managed yet; `before` says how it went the last
+ *   time, where that was wrong. - `up`: it can.
  * - `waiting`: it could not be started, or has ended; `why` says so, and it is tried again soon.
  */
 export type Supervised =
-  | { readonly state: 'stopped' | 'starting' }
+  | { readonly state: 'stopped' }
+  | { readonly state: 'starting'; readonly before: string }
   | { readonly state: 'up'; readonly pid: number }
   | { readonly state: 'waiting'; readonly why: string; readonly waitMs: number }
 
@@ -129,7 +131,7 @@ export class Supervisor {
     const set = settings.map(([name, text]) => `--set=${name}=${text}`)
     const host = [process.execPath, PROGRAM, 'host', driver, '--name', parent, '--exact', ...set]
     const [program = '', ...args] = this.#launch(host)
-    this.#now = { state: 'starting' }
+    this.#now = { state: 'starting', before: this.#now.state === 'waiting' ? this.#now.why : '' }
     const log = openLog(hostLog(root, parent))
     try {
       const child = spawn(program, args, {

@@ -1,3 +1,5 @@
+/// <reference lib="es2022.error" preserve="true" />
+/// <reference lib="esnext.disposable" preserve="true" />
 /**
  * The client's end of the protocol: drives a device from TypeScript, without a VM.
  *

@@ -117,7 +117,8 @@ for (const [title, source, why] of [
     supervisor.start()
     const waiting = await waitFor(supervisor, 'waiting')
     assert.match(waiting.state === 'waiting' ? waiting.why : '', why)
-    await waitFor(supervisor, 'starting')
+    const again = await waitFor(supervisor, 'starting')
+    assert.match(again.state === 'starting' ? again.before : '', why)
     await waitFor(supervisor, 'waiting')
   })
 }

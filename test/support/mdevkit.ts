@@ -32,6 +32,8 @@ export interface RunOptions {
   /** The run-time root. */
   readonly root: string
   readonly cwd?: string
+  /** Another `bin/mdevkit.js` than that of the project. */
+  readonly program?: string
   /** Added to the environment. */
   readonly env?: Readonly<Record<string, string>>
 }
@@ -68,10 +70,10 @@ export class Mdevkit implements AsyncDisposable {
 
   static async start(
     args: readonly string[],
-    { root, cwd, env: own = {} }: RunOptions,
+    { root, cwd, program = PROGRAM, env: own = {} }: RunOptions,
   ): Promise<Mdevkit> {
     const env = { ...process.env, MDEVKIT_ROOT: root, ...own }
-    const child = spawn(process.execPath, [PROGRAM, ...args], {
+    const child = spawn(process.execPath, [program, ...args], {
       cwd,
       env,
       stdio: ['ignore', 'pipe', 'pipe'],
