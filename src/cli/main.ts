@@ -1,14 +1,11 @@
 /** `mdevkit`: the command line. This file turns what a command throws into lines on standard error and an exit code. */
 import { readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { CommanderError } from 'commander'
 import { runtimeRoot } from '../host/paths.ts'
 import { ApiClient, apiSocket } from '../http/client.ts'
-import { describeFault } from '../lib/driver-fault.ts'
 import { describeError } from '../lib/errno.ts'
-import { exitCodeOf, REFUSED, USAGE } from './exit-codes.ts'
-import { hintOf, usageHint } from './hints.ts'
-import { refusalOf } from './mdevctl-refusal.ts'
+import { DONE, exitCodeOf, REFUSED } from './exit-codes.ts'
+import { failureOf, oneLine } from './failure.ts'
 import { createProgram, type ProgramSurroundings } from './program.ts'
 
 /** `mdevkit`, or what a link to it is named: `mdevctl`, or `lsmdev`, which is `mdevctl list`. */
@@ -42,27 +39,12 @@ function packageVersion(): string {
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
 }
 
-/** With an errno and a message; what was thrown without an errno is a bug, and by the wire's rule EIO. */
-function describeFailure(error: unknown): string {
-  const text = describeFault(error)
-  if (error instanceof Error) return 'code' in error ? text : `EIO: ${error.name}: ${text}`
-  return `EIO: ${text}`
-}
-
 /** In the words of whom we are called as. */
 function usageFault(text: string): string {
   const line = oneLine(text)
   if (calledAs !== 'mdevctl') return `mdevkit: ${line}`
   const [fault = ''] = line.split(' (Did you mean ')
   return `error: ${fault.replace(/^unknown command/, 'unrecognized subcommand')}`
-}
-
-/** A refusal is one line, whoever worded it. */
-function oneLine(text: string): string {
-  return text
-    .replace(/^error: /, '')
-    .trim()
-    .replaceAll(/\s*\n\s*/g, ' ')
 }
 
 /** Where it goes has gone: `mdevkit list | head -1` is no failure. A disk that is full is one. */
@@ -81,22 +63,9 @@ function commandName(): string {
 }
 
 function fail(error: unknown): void {
-  const name = commandName()
-  const refusal = refusalOf(error)
-  if (refusal !== undefined) {
-    process.stderr.write(refusal.text)
-  } else if (!(error instanceof CommanderError)) {
-    const prefix = name === '' ? 'mdevkit' : `mdevkit ${name}`
-    process.stderr.write(`${prefix}: ${oneLine(describeFailure(error))}\n`)
-  } else if (error.exitCode === 0) {
-    return // help, or the version
-  }
-  const isUsage = error instanceof CommanderError // which has said itself what is wrong
-  const telling = isUsage ? USAGE : exitCodeOf(error)
-  process.exitCode = asMdevctl ? Math.min(telling, telling === USAGE ? USAGE : REFUSED) : telling
-  if (asMdevctl || (isUsage && error.code === 'commander.help')) return
-  const hint = telling === USAGE ? usageHint(name) : hintOf(error, name)
-  if (hint !== undefined) process.stderr.write(`hint: ${hint}\n`)
+  const { text, exitCode } = failureOf(error, commandName(), asMdevctl)
+  process.stderr.write(text)
+  if (exitCode !== DONE) process.exitCode = exitCode
 }
 
 /** A daemon that does not answer is not waited for. */

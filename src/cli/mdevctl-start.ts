@@ -1,6 +1,6 @@
 /** One mdev made active, with mdevctl's checks in mdevctl's order. */
 import type { AttributeTexts, ControlPlane } from '../http/model.ts'
-import { describeError, ErrnoError } from '../lib/errno.ts'
+import { describeError, type ErrnoCode, ErrnoError } from '../lib/errno.ts'
 import { attributeRefusal } from './mdevctl-attribute-refusal.ts'
 import { Refusal } from './mdevctl-refusal.ts'
 import { presentParents } from './present-parents.ts'
@@ -16,12 +16,13 @@ interface Wanted {
 export async function startMdev(plane: ControlPlane, mdev: Wanted): Promise<void> {
   const { uuid, parent, type, attributes } = mdev
   await mustBeInactive(plane, mdev)
-  await mustHaveRoom(plane, mdev)
+  const isFull = await mustBeOffered(plane, mdev)
   try {
     await plane.start({ uuid, parent, type, attributes })
   } catch (error) {
-    if (error instanceof ErrnoError && (error.code === 'ENOSPC' || error.code === 'EUSERS'))
-      throw noInstances(mdev) // somebody was faster
+    const code = error instanceof ErrnoError ? error.code : undefined
+    if (code === 'ENOSPC' || code === 'EUSERS') throw noInstances(mdev, code)
+    if (isFull) throw noInstances(mdev, 'ENOSPC') // which mdevctl looks at before all else
     const what = `Failed to create mdev ${uuid}, type ${type} on ${parent}`
     const cause = describeError(error)
     throw attributeRefusal(error, attributes) ?? new Refusal(what, { cause, origin: error })
@@ -37,8 +38,8 @@ async function mustBeInactive(plane: ControlPlane, { uuid, parent, type }: Wante
   throw exists('Device already exists')
 }
 
-async function mustHaveRoom(plane: ControlPlane, mdev: Wanted): Promise<void> {
-  const { parent, type } = mdev
+/** @returns whether no instance is left: asking all the same tells which errno that has, or finds that one has come free */
+async function mustBeOffered(plane: ControlPlane, { parent, type }: Wanted): Promise<boolean> {
   const parents = await presentParents(plane)
   const bearer = parents.find(({ name }) => name === parent)
   if (bearer === undefined) {
@@ -49,13 +50,13 @@ async function mustHaveRoom(plane: ControlPlane, mdev: Wanted): Promise<void> {
   const offered = bearer.types.find(({ name }) => name === type)
   if (offered === undefined)
     throw new Refusal(`Parent ${parent} does not support mdev type ${type}`, { code: 'ENOENT' })
-  if (offered.availableInstances === 0) throw noInstances(mdev)
+  return offered.availableInstances === 0
 }
 
 function exists(how: string): Refusal {
   return new Refusal(how, { code: 'EEXIST' })
 }
 
-function noInstances({ parent, type }: Wanted): Refusal {
-  return new Refusal(`No available instances of ${type} on ${parent}`, { code: 'ENOSPC' })
+function noInstances({ parent, type }: Wanted, code: ErrnoCode): Refusal {
+  return new Refusal(`No available instances of ${type} on ${parent}`, { code })
 }

@@ -66,5 +66,6 @@ async function change(
 function notSupported(): Refusal {
   return new Refusal(
     'Live modification is not supported for this device type. Changing the device configuration requires stopping and restarting the device.',
+    { code: 'EOPNOTSUPP' },
   )
 }

@@ -1,11 +1,10 @@
 /** A machine with the parents and types that mdevctl's transcript was recorded with. */
-import { ErrnoError } from '../../src/lib/errno.ts'
-import { type Attribute, flag, text } from '../../src/mdev/attribute.ts'
+import { flag, text } from '../../src/mdev/attribute.ts'
 import type { Driver } from '../../src/mdev/driver.ts'
 import { perType } from '../../src/mdev/instances.ts'
 import { Daemon } from '../daemon/support.ts'
 import { driverOf } from '../mdev/support.ts'
-import { mbochs, MTTY } from '../mdev/transcript-drivers.ts'
+import { mbochs, MTTY, probeAttributes } from '../mdev/transcript-drivers.ts'
 
 const MDPY = driverOf({
   name: 'mdpy',
@@ -13,14 +12,13 @@ const MDPY = driverOf({
   available: perType(() => 4),
 })
 
-/** The test driver of the transcript: `assign` takes any word but `bad`, `assigned` cannot be written. */
+/** The test driver of the transcript. */
 const MPROBE = driverOf({
   name: 'mprobe',
   types: { one: {}, two: {} },
   maxInstances: 2,
   attributes: {
-    assign: attributeThat((word) => word === 'bad' && 'EINVAL'),
-    assigned: attributeThat(() => 'EACCES'),
+    ...probeAttributes('next-start'),
     'vfio-dev/vfio0/uevent': text({ default: '', description: '' }),
   },
 })
@@ -35,17 +33,6 @@ const LIVE = driverOf({
     name: text({ default: '', description: '' }),
   },
 })
-
-function attributeThat(refuses: (word: string) => false | 'EINVAL' | 'EACCES'): Attribute<string> {
-  return {
-    ...text({ default: '', description: '' }),
-    parse: (word) => {
-      const code = refuses(word)
-      if (code !== false) throw new ErrnoError(code, `${JSON.stringify(word)} is refused`)
-      return word
-    },
-  }
-}
 
 const PARENTS: readonly (readonly [string, Driver])[] = [
   ['mbochs', mbochs()],

@@ -1,5 +1,5 @@
 /**
- * The life cycle, counts and refusals of kernel-mdev-transcript.md, chapters 1 to 3, section by section.
+ * The life cycle, counts and refusals of kernel-mdev-transcript.md, chapters 1 to 3, section by section, and the attributes of 8.11.
  *
  * What is left out: how texts are written to files (the sysfs tests have that), and what has no like here: drivers without a device_api
  * (2.1) and types of one name (2.2) cannot be written down, EPROBE_DEFER (2.7) is the kernel's own.
@@ -26,6 +26,13 @@ const memory = (small: number, medium: number, large: number) => ({
 })
 const probes = (each: number) => ({ 'mprobe-one': each, 'mprobe-two': each })
 const upTo = (count: number) => Array.from({ length: count }, (_, index) => index + 1)
+
+/** A value that is refused, one that cannot be written, and one that is not there. */
+const BAD_ATTRIBUTES = [
+  ['EINVAL', 'assign', 'bad'],
+  ['EACCES', 'assigned', 'word'],
+  ['ENOENT', 'nothing', 'word'],
+] as const
 
 export const TRANSCRIPT_CASES: readonly TranscriptCase[] = [
   {
@@ -245,6 +252,28 @@ export const TRANSCRIPT_CASES: readonly TranscriptCase[] = [
       await at.sees('mprobe-a', probes(1))
       card.probeError = undefined
       await at.creates('mprobe-a/mprobe-one', 4, probes(0))
+    },
+  },
+  {
+    section: '8.11',
+    title: 'an attribute that is refused is the errno of its write, or of a creation with it',
+    async play(at) {
+      await at.has({ 'mprobe-a': mprobe(2).driver })
+      for (const [code, name, text] of BAD_ATTRIBUTES) {
+        const attributes = [
+          ['assign', 'good'],
+          [name, text],
+        ] as const
+        await at.refuses(code, 'mprobe-a/mprobe-one', 1, probes(2), attributes)
+      }
+      await at.lists()
+      await at.creates('mprobe-a/mprobe-one', 1)
+      await at.writes(1, 'assign', 'one')
+      for (const [code, name, text] of BAD_ATTRIBUTES) await at.refusesToWrite(code, 1, name, text)
+      await at.refusesToWrite('ENOENT', 2, 'assign', 'one')
+      await at.hasAttributes(1, [['assign', 'one']])
+      await at.writes(1, 'assign', 'two')
+      await at.hasAttributes(1, [['assign', 'two']])
     },
   },
   {

@@ -1,6 +1,7 @@
 /** The kernel's sample drivers and the transcript's test driver, as far as their counts and refusals go. */
 import { ErrnoError, type ErrnoCode } from '../../src/lib/errno.ts'
 import type { Driver } from '../../src/mdev/driver.ts'
+import { type Attribute, text } from '../../src/mdev/attribute.ts'
 import { sharedBudget } from '../../src/mdev/instances.ts'
 import { driverOf, probeNothing } from './support.ts'
 
@@ -34,6 +35,29 @@ function mbochsType(size: string, megabytes: number) {
   return { name: `mbochs-${size}`, description, megabytes }
 }
 
+/** An attribute that takes any word that is not refused. */
+export function attributeThat(
+  refuses: (word: string) => ErrnoCode | undefined,
+  change: 'live' | 'next-start' = 'next-start',
+): Attribute<string> {
+  return {
+    ...text({ default: '', description: '', change }),
+    parse: (word) => {
+      const code = refuses(word)
+      if (code !== undefined) throw new ErrnoError(code, `${JSON.stringify(word)} is refused`)
+      return word
+    },
+  }
+}
+
+/** Of the test driver: `assign` takes any word but `bad`, `assigned` cannot be written. */
+export function probeAttributes(change: 'live' | 'next-start') {
+  return {
+    assign: attributeThat((word) => (word === 'bad' ? 'EINVAL' : undefined), change),
+    assigned: attributeThat(() => 'EACCES', change),
+  }
+}
+
 /** The test driver: whether its probe fails, and how, can be set at any time. */
 export interface Mprobe {
   readonly driver: Driver
@@ -48,9 +72,10 @@ export function mprobe(maxInstances = 2): Mprobe {
       name: 'mprobe',
       types: { one: {}, two: { name: 'Second type', description: 'test type two' } },
       maxInstances,
+      attributes: probeAttributes('live'),
       probe(mdev) {
         if (self.probeError !== undefined) throw new ErrnoError(self.probeError, 'as it was told')
-        return probeNothing(mdev)
+        return { ...probeNothing(mdev), changeAttributes: () => {} }
       },
     }),
   }

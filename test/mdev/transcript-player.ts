@@ -1,6 +1,7 @@
 /** Plays the cases of kernel-mdev-transcript.md on a machine, whatever it is managed by. */
 import assert from 'node:assert/strict'
 import { errnoCode, errnoOf } from '../../src/lib/errno.ts'
+import type { AttributeTexts } from '../../src/mdev/attribute.ts'
 import type { Driver } from '../../src/mdev/driver.ts'
 import type { Client } from './support.ts'
 
@@ -9,8 +10,15 @@ export interface Surface extends AsyncDisposable {
   register(parent: string, driver: Driver): Promise<void>
   /** Resolves when all its mdevs are gone, for which it waits. */
   unregister(parent: string): Promise<void>
-  create(parent: string, type: string, uuid: string): Promise<void>
+  /** @param attributes what it is to be created with, which the kernel has no word for, and mdevctl has */
+  create(parent: string, type: string, uuid: string, attributes: AttributeTexts): Promise<void>
   remove(uuid: string, options?: { readonly wait?: boolean }): Promise<void>
+  /** Writes attributes of an mdev. */
+  change(uuid: string, attributes: AttributeTexts): Promise<void>
+  /** Those that an mdev was given, in their order. */
+  attributes(uuid: string): Promise<AttributeTexts>
+  /** Whether it takes this for a UUID, or for none to be had, where the kernel takes it for nothing. */
+  reads?(uuid: string): boolean
   /** How many more there can be of each type of a parent; undefined where the parent is not there. */
   available(parent: string): Promise<Readonly<Record<string, number>> | undefined>
   /** UUIDs of those that can be used, sorted. */
@@ -46,14 +54,21 @@ export class Player {
   /** @param type `parent/type` */
   async creates(type: string, uuid: number | string, counts?: Counts): Promise<void> {
     const [parent, name] = split(type)
-    await this.#surface.create(parent, name, uuidOf(uuid))
+    await this.#surface.create(parent, name, uuidOf(uuid), [])
     if (counts !== undefined) await this.sees(parent, counts)
   }
 
-  async refuses(code: string, type: string, uuid: number | string, counts?: Counts): Promise<void> {
+  async refuses(
+    code: string,
+    type: string,
+    uuid: number | string,
+    counts?: Counts,
+    attributes: AttributeTexts = [],
+  ): Promise<void> {
     const [parent, name] = split(type)
+    if (this.#surface.reads?.(uuidOf(uuid)) === true) return
     assert.equal(
-      await codeOf(this.#surface.create(parent, name, uuidOf(uuid))),
+      await codeOf(this.#surface.create(parent, name, uuidOf(uuid), attributes)),
       code,
       `${type} ${uuid}`,
     )
@@ -62,6 +77,20 @@ export class Player {
 
   async removes(uuid: number | string): Promise<void> {
     await this.#surface.remove(uuidOf(uuid))
+  }
+
+  async writes(uuid: number, name: string, text: string): Promise<void> {
+    await this.#surface.change(u(uuid), [[name, text]])
+  }
+
+  async refusesToWrite(code: string, uuid: number, name: string, text: string): Promise<void> {
+    const answer = await codeOf(this.#surface.change(u(uuid), [[name, text]]))
+    assert.equal(answer, code, `${uuid}/${name} ${text}`)
+  }
+
+  /** What an mdev has been given. */
+  async hasAttributes(uuid: number, attributes: AttributeTexts): Promise<void> {
+    assert.deepEqual(await this.#surface.attributes(u(uuid)), attributes)
   }
 
   async refusesToRemove(code: string, uuid: number | string): Promise<void> {
@@ -106,7 +135,7 @@ export class Player {
     return tally(
       wanted.map(([type, uuid]) => {
         const [parent, name] = split(type)
-        return this.#surface.create(parent, name, u(uuid))
+        return this.#surface.create(parent, name, u(uuid), [])
       }),
     )
   }

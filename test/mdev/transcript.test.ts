@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { ErrnoError } from '../../src/lib/errno.ts'
 import { silentLogger } from '../../src/lib/log.ts'
+import type { AttributeTexts } from '../../src/mdev/attribute.ts'
 import { LocalClaims } from '../../src/mdev/claims.ts'
 import type { Driver } from '../../src/mdev/driver.ts'
 import { createEvents } from '../../src/mdev/events.ts'
@@ -44,8 +45,21 @@ class ModelSurface implements Surface {
     this.#parents.delete(name)
   }
 
-  async create(parent: string, type: string, uuid: string): Promise<void> {
-    await this.#parent(parent).create(type, uuid)
+  async create(
+    parent: string,
+    type: string,
+    uuid: string,
+    attributes: AttributeTexts,
+  ): Promise<void> {
+    await this.#parent(parent).create(type, uuid, attributes)
+  }
+
+  async change(uuid: string, attributes: AttributeTexts): Promise<void> {
+    await this.#bearer(uuid).mdev(uuid).changeAttributes(attributes)
+  }
+
+  async attributes(uuid: string): Promise<AttributeTexts> {
+    return this.#bearer(uuid).mdev(uuid).texts
   }
 
   async remove(uuid: string, options: { readonly wait?: boolean } = {}): Promise<void> {
