@@ -27,6 +27,7 @@ const FILES = {
 export function manPage(version: string): string {
   const program = createProgram({
     plane: {} as ControlPlane, // nobody asks
+    scriptedPlane: {} as ControlPlane,
     sysfs: '',
     out: () => {},
     err: () => {},

@@ -20,18 +20,26 @@ export interface DefineOptions {
 interface Wanted {
   readonly key: DefinitionKey
   readonly definition: Definition
+  /** Whether it is to be defined as it is active. */
+  readonly isActive?: boolean
 }
 
 /** @returns the UUID, where none was given */
 export async function define(context: MdevctlContext, options: DefineOptions): Promise<string> {
   const { jsonfile, uuid = freshUuid(), force = false } = options
-  const { key, definition } =
-    jsonfile === undefined
-      ? await wanted(context, uuid, options)
-      : await wantedByFile(context, uuid, jsonfile, options)
-  await context.callouts.around('define', { ...key, definition }, force, async () => {
+  const {
+    key,
+    definition,
+    isActive = false,
+  } = jsonfile === undefined
+    ? await wanted(context, uuid, options)
+    : await wantedByFile(context, uuid, jsonfile, options)
+  const device = { ...key, definition }
+  await context.callouts.around('define', device, force, async () => {
+    const told = isActive ? await context.callouts.attributesOf(device) : undefined
+    const attributes = told ?? definition.attributes
     try {
-      await context.plane.define(key, definition)
+      await context.plane.define(key, { ...definition, attributes })
     } catch (error) {
       throw error instanceof ErrnoError && error.code === 'EEXIST' ? alreadyDefined(key) : error
     }
@@ -54,9 +62,10 @@ async function wanted(
   const defined = mdevs.find((mdev) => mdev.uuid === uuid && mdev.parent === parent)
   if (defined?.definition !== undefined) throw alreadyDefined(key)
   const start = options.auto === true ? 'auto' : 'manual'
-  // as where a callout script tells of them
-  const attributes = active?.parent === parent && active.type === type ? active.attributes : []
-  return { key, definition: { type, start, attributes } }
+  const isActive = active?.parent === parent && active.type === type
+  // as where a callout script tells of them; what it does tell is taken instead
+  const attributes = isActive ? active.attributes : []
+  return { key, definition: { type, start, attributes }, isActive }
 }
 
 async function wantedByFile(

@@ -6,6 +6,7 @@ import {
   type MdevView,
 } from '../http/model.ts'
 import { attributesText } from './mdevctl-attributes.ts'
+import type { MdevctlCallouts } from './mdevctl-callouts.ts'
 import type { MdevctlContext } from './mdevctl-context.ts'
 import { definedMdevs, fits, type Listing, type Selection } from './mdevctl-defined.ts'
 import { jsonByParent, prettyJson } from './mdevctl-json.ts'
@@ -32,12 +33,14 @@ interface Row extends Definition {
 const NO_ATTRIBUTES: AttributeTexts = []
 
 export async function list(
-  { plane, warn }: MdevctlContext,
+  { plane, warn, callouts }: MdevctlContext,
   { defined = false, dumpjson = false, verbose = false, output, ...selection }: ListOptions,
 ): Promise<string> {
   const listing = await plane.list()
   if (output !== undefined) return listed(listing, { defined, ...selection }, warn, output)
-  const rows = defined ? definedRows(listing, selection, warn) : activeRows(listing, selection)
+  const rows = defined
+    ? definedRows(listing, selection, warn)
+    : await withAttributes(activeRows(listing, selection), dumpjson || verbose, callouts)
   if (!dumpjson) return rows.map((row) => asText(row, verbose)).join('')
   const [only, ...more] = rows
   if (selection.uuid !== undefined && only !== undefined && more.length === 0)
@@ -79,6 +82,23 @@ function activeRows({ mdevs }: Listing, selection: Selection): readonly Row[] {
       const mark = definition === undefined ? '' : ' (defined)'
       return [{ uuid, parent, type: active.type, start, attributes: NO_ATTRIBUTES, mark }]
     })
+}
+
+/** As the scripts have them that know such mdevs. One that fails keeps nobody from seeing the others. */
+async function withAttributes(
+  rows: readonly Row[],
+  areShown: boolean,
+  callouts: MdevctlCallouts,
+): Promise<readonly Row[]> {
+  if (!areShown) return rows
+  const shown: Row[] = []
+  for (const row of rows) {
+    const { uuid, parent, type, start } = row
+    const definition = { type, start, attributes: NO_ATTRIBUTES }
+    const told = await callouts.attributesOf({ uuid, parent, definition }).catch(() => undefined)
+    shown.push({ ...row, attributes: told ?? NO_ATTRIBUTES })
+  }
+  return shown
 }
 
 function asText({ uuid, parent, type, start, mark, attributes }: Row, verbose: boolean): string {

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { runtimeRoot } from '../host/paths.ts'
-import { ApiClient, apiSocket } from '../http/client.ts'
+import { ApiClient, type ApiClientOptions, apiSocket } from '../http/client.ts'
 import { describeError } from '../lib/errno.ts'
 import { DONE, exitCodeOf, REFUSED } from './exit-codes.ts'
 import { failureOf, oneLine } from './failure.ts'
@@ -15,10 +15,17 @@ const asMdevctl = calledAs === 'mdevctl' || calledAs === 'lsmdev'
 /** Commands that load a driver. */
 const RUNS_DRIVERS: ReadonlySet<string> = new Set(['run', 'host'])
 
+function planeOf(options: ApiClientOptions): ApiClient {
+  const { MDEVKIT_OWNER: owner } = process.env
+  return new ApiClient(apiSocket(runtimeRoot()), owner ? { ...options, owner } : options)
+}
+
 const surroundings: ProgramSurroundings = {
   get plane() {
-    const { MDEVKIT_OWNER: owner } = process.env
-    return new ApiClient(apiSocket(runtimeRoot()), owner ? { owner } : {})
+    return planeOf({})
+  },
+  get scriptedPlane() {
+    return planeOf({ runsScripts: true })
   },
   get sysfs() {
     return join(runtimeRoot(), 'sys')

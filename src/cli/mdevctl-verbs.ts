@@ -1,10 +1,11 @@
 /** mdevctl's verbs: which they are, which options they take, and which of these go together. */
 import { type Command, Option } from 'commander'
 import type { ControlPlane } from '../http/model.ts'
+import { calloutDirectories } from '../daemon/callouts.ts'
 import { ErrnoError } from '../lib/errno.ts'
-import { calloutDirectories, Callouts } from './callouts.ts'
 import { define, type DefineOptions } from './define.ts'
 import { list, type ListOptions } from './list.ts'
+import { MdevctlCallouts } from './mdevctl-callouts.ts'
 import { MdevctlCommand } from './mdevctl-command.ts'
 import type { MdevctlContext } from './mdevctl-context.ts'
 import { Refusal, UsageError } from './mdevctl-refusal.ts'
@@ -21,7 +22,8 @@ import { undefine, type UndefineOptions } from './undefine.ts'
 
 /** Where verbs ask and speak. */
 export interface MdevctlSurroundings {
-  readonly plane: ControlPlane
+  /** It runs no scripts: verbs do. */
+  readonly scriptedPlane: ControlPlane
   /** Standard output. */
   out(text: string): void
   /** Standard error. */
@@ -155,14 +157,14 @@ function outputOption(): Option {
 
 /** @throws Refusal what the verb, or the control plane, refuses */
 async function answer(
-  { plane, ...streams }: MdevctlSurroundings,
+  { scriptedPlane: plane, ...streams }: MdevctlSurroundings,
   run: (context: MdevctlContext) => Promise<string>,
 ): Promise<string> {
   try {
     const err = (text: string): void => streams.err(text)
     const warn = createWarn(err)
     const directories = streams.calloutDirectories ?? calloutDirectories()
-    const callouts = new Callouts({ directories, warn, err })
+    const callouts = new MdevctlCallouts(directories, warn, err)
     return await run({ plane, warn, callouts })
   } catch (error) {
     if (!(error instanceof ErrnoError)) throw error

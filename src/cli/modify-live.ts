@@ -1,5 +1,11 @@
 /** `mdevkit modify --live`: changes an active mdev, where its driver has settings that can change under its client. */
-import type { AttributeTexts, ControlPlane, MdevSnapshot } from '../http/model.ts'
+import type {
+  AttributeTexts,
+  ControlPlane,
+  Definition,
+  DefinitionKey,
+  MdevSnapshot,
+} from '../http/model.ts'
 import { attributeRefusal } from './mdevctl-attribute-refusal.ts'
 import type { MdevctlContext } from './mdevctl-context.ts'
 import { fits, oneDefined, selectionText } from './mdevctl-defined.ts'
@@ -8,15 +14,25 @@ import { Refusal } from './mdevctl-refusal.ts'
 import type { ModifyOptions } from './modify.ts'
 import { presentParents } from './present-parents.ts'
 
+type Redefine = (
+  context: MdevctlContext,
+  key: DefinitionKey,
+  definition: Definition,
+  force: boolean,
+) => Promise<string>
+
 /**
- * Makes the settings of an active mdev those of the file; with `defined` its definition too, once that has succeeded.
+ * Makes the settings of an active mdev those of the file; with `defined` its definition too, once that has succeeded. A callout
+ * script that says it can do that is told first, and what its driver cannot change in use is its affair.
  *
  * @throws Refusal it is not active, has another type, or a setting that differs cannot change while it is
  */
 export async function modifyLive(
-  { plane, warn }: MdevctlContext,
+  context: MdevctlContext,
   options: ModifyOptions,
+  redefine: Redefine,
 ): Promise<string> {
+  const { plane, warn } = context
   const { uuid, parent, auto = false, manual = false, jsonfile } = options
   const { defined = false, force = false } = options
   if (auto) throw new Refusal("'auto' cannot be changed on active mdev")
@@ -35,31 +51,41 @@ export async function modifyLive(
   if (defined && oneDefined(listing, key, warn).definition.type !== definition.type)
     throw new Refusal("'type' of active and defined mdev does not match")
 
-  await change(plane, active, definition.attributes, force)
-  if (defined) await plane.define(key, definition, { replace: true, takeOver: force })
-  return ''
+  const hasScript = await context.callouts.live({ ...key, definition })
+  await change(plane, active, definition.attributes, { force, hasScript })
+  return defined ? redefine(context, key, definition, force) : ''
+}
+
+interface ChangeOptions {
+  readonly force: boolean
+  /** Whether a script has made the change, as far as it is none of the driver's. */
+  readonly hasScript: boolean
 }
 
 async function change(
   plane: ControlPlane,
   { uuid, parent, attributes: before }: MdevSnapshot,
   after: AttributeTexts,
-  force: boolean,
+  { force, hasScript }: ChangeOptions,
 ): Promise<void> {
   const settings =
     (await presentParents(plane)).find(({ name }) => name === parent)?.attributes ?? []
-  if (!settings.some((setting) => setting.change === 'live')) throw notSupported()
+  const live = new Set(settings.filter(({ change }) => change === 'live').map(({ name }) => name))
   const [old, wanted] = [new Map(before), new Map(after)] // of a name that comes again the last one holds
-  if ([...old.keys()].some((name) => !wanted.has(name))) throw notSupported() // nothing takes a setting back
   const different = [...wanted].filter(([name, text]) => old.get(name) !== text)
-  if (different.length === 0) return
-  // it could be built anew where nobody uses it, but that is a restart
-  const fixed = new Set(settings.filter(({ change }) => change !== 'live').map(({ name }) => name))
-  if (different.some(([name]) => fixed.has(name))) throw notSupported()
+  if (!hasScript) {
+    if (live.size === 0) throw notSupported()
+    if ([...old.keys()].some((name) => !wanted.has(name))) throw notSupported() // nothing takes a setting back
+    // it could be built anew where nobody uses it, but that is a restart
+    const fixed = settings.filter(({ name }) => !live.has(name))
+    if (different.some(([name]) => fixed.some((each) => each.name === name))) throw notSupported()
+  }
+  const ours = hasScript ? different.filter(([name]) => live.has(name)) : different
+  if (ours.length === 0) return
   try {
-    await plane.change(uuid, different, { takeOver: force })
+    await plane.change(uuid, ours, { takeOver: force })
   } catch (error) {
-    throw attributeRefusal(error, different) ?? error
+    throw attributeRefusal(error, ours) ?? error
   }
 }
 

@@ -27,7 +27,7 @@ export interface ModifyOptions {
 
 export async function modify(context: MdevctlContext, options: ModifyOptions): Promise<string> {
   const { uuid, parent, live = false, jsonfile, force = false } = options
-  if (live) return modifyLive(context, options)
+  if (live) return modifyLive(context, options, redefine)
   if (jsonfile !== undefined) {
     if (parent === undefined)
       throw new Refusal('Parent device required to modify device via json file')

@@ -1,5 +1,6 @@
 /** The tree of commands: which they are, which options they take, and what each is called with. It does nothing itself. */
 import { Command, InvalidArgumentError, Option } from 'commander'
+import type { ControlPlane } from '../http/model.ts'
 import { parseBytes } from '../lib/format.ts'
 import type { AttachOptions } from './attach.ts'
 import { examplesText, GROUPS } from './command-texts.ts'
@@ -19,6 +20,8 @@ import type { StatusOptions } from './status.ts'
 
 /** Where commands ask and speak. What depends on the run-time root is asked for when it is needed. */
 export interface ProgramSurroundings extends MdevctlSurroundings {
+  /** Where mdevctl's scripts are run by the daemon. */
+  readonly plane: ControlPlane
   /** Where the tree of files is: `/run/mdevkit/sys`. */
   readonly sysfs: string
   /** Of mdevkit. */

@@ -6,6 +6,7 @@ import { describeError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import type { DefinitionKey } from '../mdev/control-plane.ts'
 import { type Owner, ownerOfDefinition } from '../mdev/owner.ts'
+import type { CalloutPlane } from './callout-plane.ts'
 import type { Hosts } from './hosts.ts'
 import type { Machine } from './machine.ts'
 
@@ -27,7 +28,7 @@ interface Attempt {
 }
 
 export interface AutostartOptions {
-  readonly machine: Machine
+  readonly machine: Machine | CalloutPlane
   readonly hosts: Hosts
   readonly log: Logger
   /** Whose definitions are that name nobody. */

@@ -21,6 +21,7 @@ const File = Type.Object(
   {
     definitions: Type.Optional(Type.String({ minLength: 1 })),
     sysfs: Type.Optional(Type.Boolean()),
+    scripts: Type.Optional(Type.Array(Type.String({ minLength: 1 }))),
     api: Type.Optional(
       Type.Object(
         {
@@ -88,6 +89,8 @@ export interface DaemonConfig {
   readonly definitions?: string
   /** Whether the tree is mounted at `<root>/sys`. */
   readonly sysfs: boolean
+  /** Directories with mdevctl's callouts and notifiers, if not where mdevctl has them. */
+  readonly scripts?: readonly string[]
   readonly api: {
     /** Of the socket. */
     readonly mode: number
@@ -145,11 +148,13 @@ function textOf(file: string, optional: boolean): string {
 
 /** @param file where `text` is from, for messages and relative paths */
 export function parseConfig(text: string, file: string): DaemonConfig {
-  const { definitions, sysfs = true, api = {}, parents = {}, owners = {} } = checked(text, file)
+  const given = checked(text, file)
+  const { definitions, scripts, sysfs = true, api = {}, parents = {}, owners = {} } = given
   const near = (path: string) => resolve(dirname(file), path)
   const { mode = 0o600, group, admin = [], read = [], tcp } = api
   return {
     ...(definitions === undefined ? {} : { definitions: near(definitions) }),
+    ...(scripts === undefined ? {} : { scripts: scripts.map(near) }),
     sysfs,
     api: {
       mode,

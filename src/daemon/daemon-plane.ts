@@ -1,6 +1,7 @@
 /** The control plane as the daemon offers it: the machine, and why what should be active is not. */
 import type { AttributeTexts } from '../mdev/attribute.ts'
 import type {
+  CallerOptions,
   ControlPlane,
   SharedControlPlane,
   DefinedMdev,
@@ -11,18 +12,22 @@ import type {
   ParentView,
   StartRequest,
   StopOptions,
+  TakeOptions,
 } from '../mdev/control-plane.ts'
 import type { Definition } from '../mdev/definition.ts'
 import type { Owner } from '../mdev/owner.ts'
 import type { MdevSnapshot } from '../mdev/state.ts'
 import type { Autostart } from './autostart.ts'
+import type { CalloutPlane } from './callout-plane.ts'
 import type { Hosts } from './hosts.ts'
 import type { Machine } from './machine.ts'
 import { OwnedPlane } from './owned-plane.ts'
 import type { Supervisor } from './supervisor.ts'
 
 export interface DaemonPlaneOptions {
-  readonly machine: Machine
+  readonly machine: Machine | CalloutPlane
+  /** The same with nobody's scripts, for callers that run them. */
+  readonly bare?: Machine
   readonly hosts: Hosts
   readonly autostart: Autostart
   /** The daemon's: whose definitions are that name nobody. */
@@ -78,8 +83,8 @@ export class DaemonPlane implements SharedControlPlane {
     return this.#options.machine.define(key, definition, options)
   }
 
-  async undefine(uuid: string, parent?: string): Promise<void> {
-    return this.#options.machine.undefine(uuid, parent)
+  async undefine(uuid: string, parent?: string, options: TakeOptions = {}): Promise<void> {
+    return this.#options.machine.undefine(uuid, parent, options)
   }
 
   async start(request: StartRequest, owner?: Owner): Promise<MdevSnapshot> {
@@ -98,8 +103,13 @@ export class DaemonPlane implements SharedControlPlane {
     return this.#options.machine.changeParent(parent, attributes)
   }
 
-  by(caller: Owner): ControlPlane {
-    return new OwnedPlane({ plane: this, caller, fallback: this.#options.owner })
+  by(caller: Owner, { runsScripts = false }: CallerOptions = {}): ControlPlane {
+    const { owner: fallback, bare } = this.#options
+    const plane =
+      runsScripts && bare !== undefined
+        ? new DaemonPlane({ ...this.#options, machine: bare })
+        : this
+    return new OwnedPlane({ plane, caller, fallback })
   }
 
   /** Undefined where it has one: then nobody waits, as it was stopped by hand or is defined since. */

@@ -14,6 +14,8 @@ import { type FileLock, lockHolder, tryLockFile } from '../os/file-lock.ts'
 import { listenUnix } from '../os/unix-socket.ts'
 import { userName } from '../os/user-name.ts'
 import { Autostart } from './autostart.ts'
+import { CalloutPlane } from './callout-plane.ts'
+import { calloutDirectories, Callouts } from './callouts.ts'
 import type { DaemonConfig } from './config.ts'
 import { DaemonPlane } from './daemon-plane.ts'
 import { DefinitionStore } from './definition-store.ts'
@@ -98,13 +100,15 @@ export class Daemon {
     machine.on('uevent', (of, uevent) => this.#events.noteUevent(of, uevent))
     const user = userName(ourUid())
     const owner = { user, tool: user }
-    this.#autostart = new Autostart({ machine, hosts, log, owner })
+    const scripted = new CalloutPlane(machine, calloutsOf(config, log))
+    this.#autostart = new Autostart({ machine: scripted, hosts, log, owner })
     for (const [parent, wanted] of config.parents) {
       this.#supervisors.set(parent, new Supervisor({ parent, ...wanted, root, hosts, log }))
     }
     const autostart = this.#autostart
     const supervisors = this.#supervisors
-    this.#plane = new DaemonPlane({ machine, hosts, autostart, supervisors, owner })
+    const parts = { machine: scripted, bare: machine, hosts, autostart, supervisors, owner }
+    this.#plane = new DaemonPlane(parts)
     undo.keep()
   }
 
@@ -177,6 +181,15 @@ export class Daemon {
     this.#tcpPort = await api.listen({ host, port }, accessByToken(tokens))
     log.info(`API: on ${host} port ${this.#tcpPort} too, with a token, and not encrypted`)
   }
+}
+
+function calloutsOf({ scripts = calloutDirectories() }: DaemonConfig, log: Logger): Callouts {
+  const told = log.child('script')
+  return new Callouts({
+    directories: scripts,
+    onForced: (text) => told.warn(text),
+    onLine: (script, line) => told.warn(`${script}: ${line}`),
+  })
 }
 
 /** Hosts that run as other users need to make their files in it. @throws EINVAL they are of several groups */

@@ -123,6 +123,11 @@ export class DefinitionStore {
     syncDirectory(join(this.#directory, key.parent))
   }
 
+  /** Whether something can be defined by this name. @throws EINVAL a parent's name that is no file name, or no uuid */
+  check(key: DefinitionKey): void {
+    this.#path(key)
+  }
+
   #path({ parent, uuid }: DefinitionKey): string {
     if (!PARENT_NAME.test(parent))
       throw new ErrnoError('EINVAL', `parent ${JSON.stringify(parent)}: not a file name`)

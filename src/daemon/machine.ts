@@ -34,6 +34,9 @@ interface MachineEvents {
   uevent: [of: UeventOf, uevent: WrittenUevent]
 }
 
+/** What a request to start something comes to. */
+export interface WantedMdev extends DefinitionKey, Definition {}
+
 export class Machine extends EventEmitter<MachineEvents> implements ControlPlane {
   readonly #hosts: Hosts
   readonly #definitions: DefinitionStore
@@ -104,9 +107,7 @@ export class Machine extends EventEmitter<MachineEvents> implements ControlPlane
   }
 
   async undefine(uuid: string, parent?: string): Promise<void> {
-    const keys = this.#definitions.find(uuid, parent)
-    if (keys.length === 0) throw new ErrnoError('ENOENT', `mdev ${uuid}: not defined`)
-    for (const key of keys) {
+    for (const key of this.definitionsOf(uuid, parent)) {
       this.#definitions.remove(key)
       this.emit('undefined', { parent: key.parent, uuid: key.uuid })
     }
@@ -114,8 +115,7 @@ export class Machine extends EventEmitter<MachineEvents> implements ControlPlane
 
   /** @param owner who will have made it */
   async start(request: StartRequest, owner?: Owner): Promise<MdevSnapshot> {
-    const uuid = request.uuid === undefined ? freshUuid() : parseUuid(request.uuid)
-    const { parent, type, attributes } = this.#wanted(uuid, request)
+    const { uuid, parent, type, attributes } = this.wanted(request)
     const active = this.#activeOn(uuid)
     if (active !== undefined)
       throw new ErrnoError('EEXIST', `mdev ${uuid}: active on parent ${active.parent.name}`)
@@ -154,12 +154,22 @@ export class Machine extends EventEmitter<MachineEvents> implements ControlPlane
     this.emit('uevent', of, uevent)
   }
 
-  /** Where, as what, and with which settings a UUID is to be started. */
-  #wanted(
-    uuid: string,
-    request: StartRequest,
-  ): { parent: string; type: string; attributes: AttributeTexts } {
+  /** @throws EINVAL nothing can be defined by this name */
+  checkKey(key: DefinitionKey): void {
+    this.#definitions.check(key)
+  }
+
+  /** The definitions of a UUID. @throws ENOENT there is none · EINVAL, ELOOP, EFBIG one is no definition */
+  definitionsOf(uuid: string, parent?: string): readonly DefinedMdev[] {
+    const defined = this.#definitions.find(uuid, parent)
+    if (defined.length === 0) throw new ErrnoError('ENOENT', `mdev ${uuid}: not defined`)
+    return defined
+  }
+
+  /** Which mdev a request is for, and how it is to be. @throws EINVAL, EEXIST as start */
+  wanted(request: StartRequest): WantedMdev {
     const { parent, type, attributes } = request
+    const uuid = request.uuid === undefined ? freshUuid() : parseUuid(request.uuid)
     const defined = this.#definitions.find(uuid, parent)
     const [only, ...more] = defined
     if (more.length > 0) {
@@ -171,7 +181,7 @@ export class Machine extends EventEmitter<MachineEvents> implements ControlPlane
         const missing = parent === undefined ? 'parent' : 'type'
         throw new ErrnoError('EINVAL', `mdev ${uuid}: not defined, so it needs a ${missing}`)
       }
-      return { parent, type, attributes: attributes ?? [] }
+      return { uuid, parent, type, start: 'manual', attributes: attributes ?? [] }
     }
     const { definition } = only
     if (type !== undefined && type !== definition.type) {
@@ -181,8 +191,10 @@ export class Machine extends EventEmitter<MachineEvents> implements ControlPlane
       )
     }
     return {
+      uuid,
       parent: only.parent,
       type: definition.type,
+      start: definition.start,
       attributes: attributes ?? definition.attributes,
     }
   }

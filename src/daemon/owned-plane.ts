@@ -67,7 +67,7 @@ export class OwnedPlane implements ControlPlane {
       if (view.definition === undefined || (parent ?? view.parent) !== view.parent) continue
       this.#mustBeOurs(`mdev ${uuid}`, this.#ownerOf(view.definition), options)
     }
-    return this.#options.plane.undefine(uuid, parent)
+    return this.#options.plane.undefine(uuid, parent, options)
   }
 
   /** It is the caller's, whoever has defined it. */

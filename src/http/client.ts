@@ -21,7 +21,7 @@ import type { Definition } from '../mdev/definition.ts'
 import type { MdevSnapshot } from '../mdev/state.ts'
 import { eventsOf } from './event-reader.ts'
 import type { MachineEvent, SnapshotEvent } from './events.ts'
-import { OWNER_HEADER } from './owner-header.ts'
+import { OWNER_HEADER, SCRIPTS_BY_CALLER, SCRIPTS_HEADER } from './caller-headers.ts'
 import { UnreachableError } from './unreachable-error.ts'
 
 /** Who answers. */
@@ -45,6 +45,8 @@ export interface ApiClientOptions {
   readonly timeoutMs?: number
   /** How the tool calls itself whose what is made will be; the user's name unless given. */
   readonly owner?: string
+  /** Whether mdevctl's scripts are run here, around what is asked for, so that the daemon runs none. */
+  readonly runsScripts?: boolean
 }
 
 /**
@@ -55,13 +57,18 @@ export interface ApiClientOptions {
 export class ApiClient implements ControlPlane {
   readonly #socketPath: string
   readonly #timeoutMs: number
-  readonly #owner: string | undefined
+  /** Who asks, and how. */
+  readonly #headers: Readonly<Record<string, string>>
 
   /** @param socketPath as {@link apiSocket}; connected to anew for each request */
-  constructor(socketPath: string, { timeoutMs = TIMEOUT_MS, owner }: ApiClientOptions = {}) {
+  constructor(socketPath: string, options: ApiClientOptions = {}) {
+    const { timeoutMs = TIMEOUT_MS, owner, runsScripts = false } = options
     this.#socketPath = socketPath
     this.#timeoutMs = timeoutMs
-    this.#owner = owner
+    this.#headers = {
+      ...(owner === undefined ? {} : { [OWNER_HEADER]: owner }),
+      ...(runsScripts ? { [SCRIPTS_HEADER]: SCRIPTS_BY_CALLER } : {}),
+    }
   }
 
   async health(): Promise<DaemonHealth> {
@@ -190,7 +197,7 @@ export class ApiClient implements ControlPlane {
           path: target,
           agent: false,
           headers: {
-            ...(this.#owner === undefined ? {} : { [OWNER_HEADER]: this.#owner }),
+            ...this.#headers,
             ...(sent === undefined
               ? {}
               : {

@@ -13,6 +13,7 @@ const STATUS: Readonly<Partial<Record<ErrnoCode, number>>> = {
   EEXIST: 409,
   EBUSY: 409,
   ENODEV: 409,
+  ECANCELED: 409,
   EMSGSIZE: 413,
   EFBIG: 413,
   ENOSYS: 501,

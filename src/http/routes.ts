@@ -62,7 +62,9 @@ const ByKey = Type.Object({ parent: Type.String(), uuid: Type.String() })
 const EXACT = { additionalProperties: false }
 const TAKE_OVER = {
   takeOver: Type.Optional(
-    Type.Literal('true', { description: 'Though another owner has made it.' }),
+    Type.Literal('true', {
+      description: 'Though another owner has made it, or a callout script refuses.',
+    }),
   ),
 }
 const TakeOver = Type.Object(TAKE_OVER, EXACT)
@@ -157,7 +159,7 @@ export const ROUTES: readonly Route[] = [
     body: shapes.StartRequest,
     status: 201,
     reply: shapes.Mdev,
-    refusals: ['ENOENT', 'EEXIST', 'ENOSPC', 'EUSERS', 'ENODEV', 'ETIMEDOUT'],
+    refusals: ['ENOENT', 'EEXIST', 'ENOSPC', 'EUSERS', 'ENODEV', 'ETIMEDOUT', 'ECANCELED'],
     run: async (plane, { body }) => plane.start(body),
   }),
   route({
@@ -172,7 +174,7 @@ export const ROUTES: readonly Route[] = [
     body: shapes.ChangeRequest,
     status: 200,
     reply: shapes.Mdev,
-    refusals: ['ENOENT', 'EBUSY', 'EAGAIN', 'EOPNOTSUPP', 'ETIMEDOUT'],
+    refusals: ['ENOENT', 'EBUSY', 'EAGAIN', 'EOPNOTSUPP', 'ETIMEDOUT', 'ECANCELED'],
     run: async (plane, { params, query, body }) =>
       plane.change(params.uuid, body.attributes, taking(query)),
   }),
@@ -186,7 +188,7 @@ export const ROUTES: readonly Route[] = [
     query: TakeOver,
     body: shapes.StopRequest,
     status: 204,
-    refusals: ['ENOENT', 'EBUSY', 'EAGAIN'],
+    refusals: ['ENOENT', 'EBUSY', 'EAGAIN', 'ECANCELED'],
     run: async (plane, { params, query, body }) =>
       plane.stop(params.uuid, { ...body, ...taking(query) }),
   }),
@@ -199,7 +201,7 @@ export const ROUTES: readonly Route[] = [
     body: shapes.DefinedMdev,
     status: 201,
     reply: shapes.DefinedMdev,
-    refusals: ['EEXIST', 'ENOSPC', 'EACCES', 'EROFS'],
+    refusals: ['EEXIST', 'ENOSPC', 'EACCES', 'EROFS', 'ECANCELED'],
     run: async (plane, { body: { definition, ...key } }) => plane.define(key, definition),
   }),
   route({
@@ -213,7 +215,7 @@ export const ROUTES: readonly Route[] = [
     body: shapes.Definition,
     status: 200,
     reply: shapes.DefinedMdev,
-    refusals: ['ENOSPC', 'EACCES', 'EROFS'],
+    refusals: ['ENOSPC', 'EACCES', 'EROFS', 'ECANCELED'],
     run: async (plane, { params, query, body }) =>
       plane.define(params, body, { replace: true, ...taking(query) }),
   }),
@@ -227,7 +229,7 @@ export const ROUTES: readonly Route[] = [
     params: ByUuid,
     query: OfParent,
     status: 204,
-    refusals: ['ENOENT', 'EACCES', 'EROFS'],
+    refusals: ['ENOENT', 'EACCES', 'EROFS', 'ECANCELED'],
     run: async (plane, { params, query }) =>
       plane.undefine(params.uuid, query.parent, taking(query)),
   }),

@@ -20,7 +20,7 @@ import { EventStreams } from './event-streams.ts'
 import type { EventSource } from './events.ts'
 import { createFramework } from './framework.ts'
 import { Metrics } from './metrics.ts'
-import { OWNER_HEADER } from './owner-header.ts'
+import { OWNER_HEADER, SCRIPTS_BY_CALLER, SCRIPTS_HEADER } from './caller-headers.ts'
 import { refusalByStatus } from './refusal.ts'
 import { type Route, ROUTES } from './routes.ts'
 import * as shapes from './shapes.ts'
@@ -135,7 +135,8 @@ export class ApiServer {
     const user = this.#rules.get(request)?.userOf?.(request)
     if (user === undefined || plane.by === undefined) return plane
     const tool = request.headers[OWNER_HEADER]
-    return plane.by({ user, tool: tool === undefined ? user : parseTool(String(tool)) })
+    const caller = { user, tool: tool === undefined ? user : parseTool(String(tool)) }
+    return plane.by(caller, { runsScripts: request.headers[SCRIPTS_HEADER] === SCRIPTS_BY_CALLER })
   }
 
   #add(route: Route, plane: SharedControlPlane): void {

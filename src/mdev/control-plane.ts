@@ -50,7 +50,7 @@ export interface StartRequest {
 }
 
 export interface TakeOptions {
-  /** Though another owner has made it. */
+  /** Though another owner has made it, or a callout script refuses. */
   readonly takeOver?: boolean
 }
 
@@ -109,8 +109,13 @@ export interface ControlPlane {
   ): Promise<ParentView>
 }
 
+export interface CallerOptions {
+  /** Whether the caller runs mdevctl's scripts around what it asks for, so that nobody else does. */
+  readonly runsScripts?: boolean
+}
+
 /** What a machine offers to several callers. */
 export interface SharedControlPlane extends ControlPlane {
   /** The same on somebody's behalf: what is made is theirs, and what is another's is refused. */
-  by?(caller: Owner): ControlPlane
+  by?(caller: Owner, options?: CallerOptions): ControlPlane
 }

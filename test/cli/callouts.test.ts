@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { chmodSync, existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { Callouts } from '../../src/cli/callouts.ts'
+import { Callouts } from '../../src/daemon/callouts.ts'
 import { Daemon } from '../daemon/support.ts'
 import { startParents } from './mdevctl-machine.ts'
 import { mdevctl, type Played } from './mdevctl-player.ts'
@@ -159,6 +159,98 @@ describe('callout scripts', () => {
     )
   })
 
+  test('that know the settings of what is active are asked for them (8.17)', async () => {
+    using bench = await Bench.start()
+    await bench.run('start', '-u', U, '-p', 'mprobe-a', '-t', 'mprobe-one')
+    const { path } = bench.daemon.scratch
+    bench.script(
+      'callouts/20-mprobe.sh',
+      `${WORDS}
+case $T in mprobe-*) ;; *) exit 2;; esac
+[ -e ${path}/fail-$E-$A ] && exit 1
+[ "$E$A" = getattributes ] && printf '[{"assign":"live1"},{"assign":"live2"}]'
+exit 0`,
+    )
+    bench.told()
+    const listed = await bench.run('list', '-v')
+    assert.equal(
+      listed.stdout,
+      `${U} mprobe-a mprobe-one manual
+  Attrs:
+    @{0}: {"assign":"live1"}
+    @{1}: {"assign":"live2"}
+`,
+    )
+    assert.equal(bench.told()[0], '10-log: get attributes none []')
+    const attrs = [{ assign: 'live1' }, { assign: 'live2' }]
+    const dumped = await bench.run('list', '--dumpjson', '-u', U)
+    assert.deepEqual(JSON.parse(dumped.stdout), {
+      mdev_type: 'mprobe-one',
+      start: 'manual',
+      attrs,
+    })
+    assert.equal((await bench.run('define', '-u', U)).code, 0)
+    const { attributes } = bench.daemon.definitions.read({ parent: 'mprobe-a', uuid: U })
+    assert.deepEqual(attributes, [
+      ['assign', 'live1'],
+      ['assign', 'live2'],
+    ])
+    await bench.run('undefine', '-u', U)
+    bench.fail('get', 'attributes', 1)
+    bench.told()
+    const refused = await bench.run('define', '-u', U)
+    assert.match(refused.stderr, /^Error: Script '".*20-mprobe\.sh"' failed with status '1'\n$/)
+    assert.equal(bench.told().at(-1), 'notifier: notify define failure []')
+    assert.equal((await bench.run('list', '-v')).stdout, `${U} mprobe-a mprobe-one manual\n`)
+    for (const output of ['nonsense', '{}', '[{"a":1}]']) {
+      bench.script('callouts/20-mprobe.sh', `${WORDS}\n[ $E = get ] && echo '${output}'\nexit 0`)
+      const { stderr } = await bench.run('define', '-u', U)
+      assert.match(stderr, /^Error: Script '".*20-mprobe\.sh"' gave no attributes: .+\n$/)
+    }
+  })
+
+  test('that say they can do a live change are told of it, and the driver does what it can (8.18)', async () => {
+    using bench = await Bench.start()
+    await startParents(bench.daemon, ['live'])
+    await bench.run('start', '-u', U, '-p', 'live', '-t', 'live-1')
+    bench.script(
+      'callouts/40-versioned.sh',
+      `IN=$(cat)\n${WORDS}\ncase $T in live-*) ;; *) exit 2;; esac
+[ $A = capabilities ] && echo '{"supports":{"version":2,"actions":["modify","define","attributes"],"events":["pre","live"]}}' && exit 0
+[ -e ${bench.daemon.scratch.path}/fail-$E-$A ] && exit 4
+echo "versioned: $E $A $S [$IN]" >> ${join(bench.daemon.scratch.path, 'log')}`,
+    )
+    const file = bench.daemon.scratch.write(
+      'live.json',
+      '{"mdev_type":"live-1","start":"manual","attrs":[{"pace":"fast"},{"name":"x"}]}',
+    )
+    const input = '{"mdev_type":"live-1","start":"manual","attrs":[{"pace":"fast"},{"name":"x"}]}'
+    const args = ['modify', '-u', U, '--live', '--jsonfile', file]
+    bench.told()
+    assert.deepEqual(await bench.run(...args), { stdout: '', stderr: '', code: 0 })
+    assert.deepEqual(bench.told(), [
+      `versioned: live modify none [${input}]`,
+      'notifier: notify modify none []',
+    ])
+    const [mdev] = await bench.daemon.machine.find(U)
+    assert.deepEqual(mdev?.active?.attributes, [['pace', 'fast']]) // `name` is the script's affair
+    await bench.daemon.machine.define(
+      { parent: 'live', uuid: U },
+      { type: 'live-1', start: 'manual', attributes: [] },
+    )
+    assert.equal((await bench.run(...args, '--defined')).code, 0)
+    assert.deepEqual(bench.told(), [
+      `versioned: live modify none [${input}]`,
+      'notifier: notify modify none []',
+      `versioned: pre modify none [${input}]`,
+      `versioned: post modify success [${input}]`,
+      'notifier: notify modify success []',
+    ])
+    bench.fail('live', 'modify', 4)
+    const refused = await bench.run(...args)
+    assert.match(refused.stderr, /^Error: Script '".*40-versioned\.sh"' failed with status '4'\n$/)
+  })
+
   test('that cannot be run are none (8.19); one that does not end, or is no program, has failed', async () => {
     using bench = await Bench.start()
     bench.script('callouts/20-mprobe.sh', 'exit 9', 0o644)
@@ -172,8 +264,8 @@ describe('callout scripts', () => {
     chmodSync(script, 0o755)
     const callouts = new Callouts({
       directories: [directory],
-      warn: () => {},
-      err: () => {},
+      onForced: () => {},
+      onLine: () => {},
       timeoutMs: 50,
     })
     const device = {

@@ -36,6 +36,7 @@ after(async () => api[Symbol.asyncDispose]())
 async function completed(line: string): Promise<string> {
   const surroundings = {
     plane: api.client,
+    scriptedPlane: api.client,
     sysfs: '',
     out: () => {},
     err: () => {},

@@ -24,7 +24,7 @@ export async function mdevctl(
   const said = { stdout: '', stderr: '' }
   const program = new Command('mdevkit').exitOverride().enablePositionalOptions()
   addMdevctlVerbs(program, {
-    plane,
+    scriptedPlane: plane,
     calloutDirectories,
     out: (text) => void (said.stdout += text),
     err: (text) => void (said.stderr += text),

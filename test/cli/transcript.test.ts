@@ -144,6 +144,7 @@ class VerbSurface extends ApiSurface {
     const said = { stdout: '', stderr: '' }
     const program = createProgram({
       plane: this.client,
+      scriptedPlane: this.client,
       sysfs: '/nowhere',
       version: '1',
       asMdevctl: false,
