@@ -206,27 +206,28 @@ class ProcessSurface extends VerbSurface {
   }
 }
 
-const RACES = ['3.6', '3.7', '3.8', '3.9']
+const RACES = new Set(['3.6', '3.7', '3.8', '3.9'])
+const BY_PROCESS = new Set(['1.7', '2.3', '8.11'])
 
 const DOORS = [
   ["mdevctl's verbs", VerbSurface, TRANSCRIPT_CASES],
   [
     "libvirt's verbs",
     NodedevSurface,
-    TRANSCRIPT_CASES.filter(({ section }) => !RACES.includes(section)), // they are the machine's
+    TRANSCRIPT_CASES.filter(({ section }) => !RACES.has(section)), // they are the machine's
   ],
   [
     'real processes',
     ProcessSurface,
-    TRANSCRIPT_CASES.filter(({ section }) => ['1.7', '2.3', '8.11'].includes(section)),
+    TRANSCRIPT_CASES.filter(({ section }) => BY_PROCESS.has(section)),
   ],
 ] as const
 
-for (const [door, { start }, cases] of DOORS) {
+for (const [door, Door, cases] of DOORS) {
   describe(`The transcript over ${door}`, () => {
     for (const { section, title, play } of cases) {
       test(`${section}: ${title}`, async () => {
-        await using surface = await start()
+        await using surface = await Door.start()
         await play(new Player(surface))
       })
     }
