@@ -1,6 +1,8 @@
 /** `mdevkit __complete`: the words that fit behind a command line, for shells. What is wrong with it is told by nobody. */
 import type { Command, Option } from 'commander'
-import type { ControlPlane } from '../http/model.ts'
+import type { ControlPlane, MdevView } from '../http/model.ts'
+import { mdevNodeName, parentNodeName } from './nodedev-names.ts'
+import { presentParents } from './present-parents.ts'
 
 /** What a shell answers itself. */
 const FILES = ':files\n'
@@ -28,19 +30,20 @@ export async function complete(
   words: readonly string[],
   surroundings: CompletionSurroundings,
 ): Promise<string> {
-  const before = withoutEquals(words.slice(0, -1))
+  const before = words.slice(0, -1)
   const unfinished = words.at(-1) ?? ''
   const { command, option, operands, root } = placeBehind(program, before)
   if (root !== undefined) process.env['MDEVKIT_ROOT'] = root
+  const asked = { command, before }
   const [, joined, value = ''] = /^(--[^=]+)=(.*)$/.exec(unfinished) ?? []
   if (joined !== undefined) {
     const wanted = optionOf(command, joined)
-    const found = wanted === undefined ? [] : await valuesOf(wanted, before, surroundings)
+    const found = wanted === undefined ? [] : await valuesOf(wanted, asked, surroundings)
     if (found === FILES) return '' // no shell completes them behind a =
     return lines(found, value, `${joined}=`)
   }
   if (option !== undefined) {
-    const found = await valuesOf(option, before, surroundings)
+    const found = await valuesOf(option, asked, surroundings)
     return found === FILES ? FILES : lines(found, unfinished)
   }
   if (unfinished.startsWith('-')) return lines(optionsOf(command), unfinished)
@@ -52,8 +55,15 @@ export async function complete(
       argument.argChoices.map((word) => ({ word, is: '' })),
       unfinished,
     )
-  const found = await named(argument.name(), before, surroundings)
+  const found = await named(argument.name(), asked, surroundings)
   return found === FILES ? FILES : lines(found, unfinished)
+}
+
+/** What words are asked for. */
+interface Asked {
+  readonly command: Command
+  /** What stands before them. */
+  readonly before: readonly string[]
 }
 
 interface Place {
@@ -76,7 +86,7 @@ function placeBehind(program: Command, words: readonly string[]): Place {
       if (option.long === '--root') root = word
       option = undefined
     } else if (word.startsWith('-')) {
-      const [name = '', value] = word.split('=')
+      const [, name = word, value] = /^([^=]+)=(.*)$/.exec(word) ?? []
       const found = optionOf(command, name)
       if (found?.long === '--root' && value !== undefined) root = value
       if (found?.required === true && value === undefined) option = found
@@ -87,11 +97,6 @@ function placeBehind(program: Command, words: readonly string[]): Place {
     }
   }
   return { command, option, operands, root }
-}
-
-/** Bash takes `--option=value` apart: put together again. */
-function withoutEquals(words: readonly string[]): readonly string[] {
-  return words.filter((word) => word !== '=')
 }
 
 function optionOf(command: Command, name: string): Option | undefined {
@@ -111,25 +116,27 @@ function commandsOf(command: Command): readonly Word[] {
 
 async function valuesOf(
   option: Option,
-  words: readonly string[],
+  asked: Asked,
   surroundings: CompletionSurroundings,
 ): Promise<readonly Word[] | typeof FILES> {
   if (option.argChoices !== undefined) return option.argChoices.map((word) => ({ word, is: '' }))
-  return named(option.name(), words, surroundings)
+  return named(option.name(), asked, surroundings)
 }
 
 const PATHS = new Set(['jsonfile', 'config', 'definitions', 'socket', 'root', 'file', 'driver'])
+/** Commands that load a driver, and have its types and names of their own. */
+const RUNS_DRIVERS = new Set(['run', 'host'])
 
 /** By what an option, or an argument, is called. */
 async function named(
   name: string,
-  words: readonly string[],
+  asked: Asked,
   { plane }: CompletionSurroundings,
 ): Promise<readonly Word[] | typeof FILES> {
   if (PATHS.has(name)) return FILES
-  const verb = words.find((word) => !word.startsWith('-')) ?? ''
+  if (RUNS_DRIVERS.has(asked.command.name())) return []
   try {
-    return await Promise.race([asked(name, verb, words, plane), late()])
+    return await Promise.race([known(name, asked, plane), late()])
   } catch {
     return [] // no daemon, and so no words
   }
@@ -141,33 +148,48 @@ async function late(): Promise<readonly Word[]> {
   })
 }
 
-/** Verbs by the mdevs that they are for. */
-const FOR_ACTIVE = new Set(['stop', 'attach'])
-const FOR_DEFINED = new Set(['undefine', 'modify', 'start'])
+/** Commands by the mdevs that they are for; the others are for all. */
+const IS_FOR: Readonly<Record<string, (mdev: MdevView) => boolean>> = {
+  stop: ({ active }) => active !== undefined,
+  attach: ({ active }) => active !== undefined,
+  destroy: ({ active }) => active !== undefined,
+  define: ({ active, definition }) => active !== undefined && definition === undefined,
+  start: ({ active, definition }) => active === undefined && definition !== undefined,
+  undefine: ({ definition }) => definition !== undefined,
+  modify: ({ definition }) => definition !== undefined,
+  autostart: ({ definition }) => definition !== undefined,
+}
 
-async function asked(
+async function known(
   name: string,
-  verb: string,
-  words: readonly string[],
+  { command, before }: Asked,
   plane: ControlPlane,
 ): Promise<readonly Word[]> {
+  const mdevs = async () =>
+    (await plane.list()).mdevs.filter(IS_FOR[command.name()] ?? (() => true))
+  const wordOf = (word: string, { parent, active, definition }: MdevView): Word => ({
+    word,
+    is: `${active?.type ?? definition?.type ?? ''} on ${parent}`,
+  })
   switch (name) {
-    case 'uuid': {
-      const { mdevs } = await plane.list()
-      return mdevs
-        .filter(({ active }) => !FOR_ACTIVE.has(verb) || active !== undefined)
-        .filter(({ definition }) => !FOR_DEFINED.has(verb) || definition !== undefined)
-        .filter(({ uuid }) => !words.includes(uuid))
-        .map(({ uuid, parent, active, definition }) => ({
-          word: uuid,
-          is: `${active?.type ?? definition?.type ?? ''} on ${parent}`,
-        }))
+    case 'uuid':
+      return (await mdevs())
+        .filter(({ uuid }) => !before.includes(uuid))
+        .map((mdev) => wordOf(mdev.uuid, mdev))
+    case 'name': {
+      const nodes = (await mdevs()).map((mdev) => wordOf(mdevNodeName(mdev), mdev))
+      if (command.name() !== 'dumpxml') return nodes
+      const parents = (await presentParents(plane)).map((parent) => ({
+        word: parentNodeName(parent),
+        is: parent.driver,
+      }))
+      return [...parents, ...nodes]
     }
     case 'parent':
     case 'PARENT':
       return (await plane.parents()).map((parent) => ({ word: parent.name, is: parent.driver }))
     case 'type': {
-      const parent = valueOf(words, '-p', '--parent')
+      const parent = valueOf(before, '-p', '--parent')
       const parents = (await plane.parents()).filter((each) => (parent ?? each.name) === each.name)
       return parents.flatMap(({ types }) =>
         types.map((type) => ({ word: type.name, is: `${type.availableInstances} available` })),

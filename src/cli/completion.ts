@@ -16,28 +16,41 @@ export function completionScript(shell: Shell): string {
 const SCRIPTS = {
   bash: `# bash completion of mdevkit
 _mdevkit() {
-  local word=\${COMP_WORDS[COMP_CWORD]} line
-  local -a lines
-  # where '=' breaks words, --option=value has become three of them
-  if [[ $word == = ]]; then word=; fi
+  local program=\${COMP_WORDS[0]} line word
+  local -a words lines
+  # as they are written: bash breaks words at = and :, too
+  read -ra words <<<"\${COMP_LINE:0:COMP_POINT}"
+  if [[ \${COMP_LINE:0:COMP_POINT} == *[[:blank:]] ]]; then words+=(''); fi
+  word=\${words[-1]}
+  # an alias is no program
+  program=\${program/#\\~\\//$HOME/}
+  type -P "$program" >/dev/null || program=mdevkit
   COMPREPLY=()
-  mapfile -t lines < <("\${COMP_WORDS[0]}" __complete "\${COMP_WORDS[@]:1:COMP_CWORD-1}" "$word" 2>/dev/null)
+  mapfile -t lines < <("$program" __complete "\${words[@]:1}" 2>/dev/null)
   if [[ \${lines[0]} == :files ]]; then
-    compopt -o filenames 2>/dev/null
-    mapfile -t COMPREPLY < <(compgen -f -- "$word")
+    compopt -o default 2>/dev/null
     return
   fi
+  # what bash has broken off stays as it is
+  if [[ $word == *[=:]* ]]; then word=\${word%"\${word##*[=:]}"}; else word=; fi
   for line in "\${lines[@]}"; do
-    COMPREPLY+=("\${line%%$'\\t'*}")
+    line=\${line%%$'\\t'*}
+    COMPREPLY+=("\${line#"$word"}")
   done
 }
-complete -F _mdevkit mdevkit mdevctl
+complete -F _mdevkit mdevkit
+# not in place of another mdevctl's
+if ! type -P mdevctl >/dev/null || [[ $(type -P mdevctl) -ef $(type -P mdevkit) ]]; then
+  complete -F _mdevkit mdevctl
+fi
 `,
   zsh: `#compdef mdevkit mdevctl
 _mdevkit() {
   local line
-  local -a lines found
-  lines=("\${(@f)$("\${words[1]}" __complete "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  local -a program lines found
+  # without quotes, and up to the cursor
+  program=(\${~\${(Q)words[1]}})
+  lines=("\${(@f)$("\${program[1]}" __complete "\${(@Q)words[2,CURRENT-1]}" "\${(Q)PREFIX}" 2>/dev/null)}")
   if [[ \${lines[1]} == :files ]]; then
     _files
     return

@@ -1,5 +1,5 @@
 /** What mdevkit needs of a machine, and what it can use: each with what there is, and what to do where it is not. */
-import { constants, existsSync, lstatSync, readFileSync } from 'node:fs'
+import { constants, existsSync, lstatSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { mdevDirectory, mdevSocket } from '../host/paths.ts'
 import { ApiClient, apiSocket } from '../http/client.ts'
@@ -10,7 +10,7 @@ import { freshUuid } from '../lib/uuid.ts'
 import type { DoctorSurroundings, Finding } from './doctor-finding.ts'
 import { cloudHypervisor, isAllowed, mdevctl, PROJECT, qemu, which } from './doctor-programs.ts'
 
-interface Check {
+export interface Check {
   readonly name: string
   find(surroundings: DoctorSurroundings): Promise<Finding> | Finding
 }
@@ -73,16 +73,19 @@ function root({ root: path }: DoctorSurroundings): Finding {
       remedy: 'export MDEVKIT_ROOT=/tmp/mdevkit',
     }
   const there = nearestThere(path)
-  const stat = lstatSync(there)
+  const stat = there === path ? lstatSync(there) : statSync(there) // above it may be links
   if (!stat.isDirectory())
     return { state: 'missing', what: `${there} is no directory`, remedy: `rm ${shellQuote(there)}` }
-  const uid = process.geteuid?.() ?? -1
-  if (there === path && stat.uid !== uid && uid !== 0)
+  const uid = ourUid()
+  if (there === path && stat.uid !== uid && uid !== 0) {
+    if (isAllowed(apiSocket(path), constants.W_OK))
+      return { state: 'ok', what: `${path} belongs to user ${stat.uid}, whose daemon lets us in` }
     return {
       state: 'missing',
       what: `${path} belongs to user ${stat.uid}`,
       remedy: 'export MDEVKIT_ROOT="$HOME/.mdevkit"',
     }
+  }
   if (there === path && (stat.mode & WRITABLE_BY_OTHERS) !== 0)
     return {
       state: 'missing',
@@ -99,7 +102,23 @@ function root({ root: path }: DoctorSurroundings): Finding {
 }
 
 function nearestThere(path: string): string {
-  return existsSync(path) || path === '/' ? path : nearestThere(dirname(path))
+  return isThere(path) || path === '/' ? path : nearestThere(dirname(path))
+}
+
+/** A link that leads nowhere is there, and in the way. */
+function isThere(path: string): boolean {
+  try {
+    lstatSync(path)
+    return true
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined
+    if (code === 'ENOENT' || code === 'ENOTDIR') return false
+    throw error
+  }
+}
+
+function ourUid(): number {
+  return process.geteuid?.() ?? -1
 }
 
 /** How long a daemon that is well takes at most to say so. */
@@ -113,27 +132,51 @@ async function daemon({ root: path, version }: DoctorSurroundings): Promise<Find
     return {
       state: 'warn',
       what: `${health.version} answers, pid ${health.pid}, and this is mdevkit ${version}`,
-      remedy: 'systemctl restart mdevkit',
+      remedy: isSystemd()
+        ? `${systemctl()} restart mdevkit`
+        : `kill ${health.pid} # hosts go on; then: mdevkit daemon`,
     }
   } catch (error) {
-    return { state: 'warn', what: describeError(error), remedy: 'mdevkit daemon' }
+    const isDenied = error instanceof Error && 'code' in error && error.code === 'EACCES'
+    const letIn =
+      'sudo mdevkit doctor # or have [api] in mdevkit.toml let you in: mode, group, read'
+    return {
+      state: 'warn',
+      what: describeError(error),
+      remedy: isDenied ? letIn : 'mdevkit daemon',
+    }
   }
+}
+
+function isSystemd(): boolean {
+  return existsSync('/run/systemd/system')
+}
+
+/** Root's daemon is the machine's, any other one its user's. */
+function systemctl(): string {
+  return ourUid() === 0 ? 'systemctl' : 'systemctl --user'
 }
 
 const UNIT_DIRECTORIES = ['/etc', '/run', '/usr/local/lib', '/usr/lib', '/lib']
 
-function systemd(): Finding {
-  if (!existsSync('/run/systemd/system'))
+function systemd({ home }: DoctorSurroundings): Finding {
+  if (!isSystemd())
     return { state: 'ok', what: 'not the init of this machine: start mdevkit daemon as others are' }
-  const unit = UNIT_DIRECTORIES.map((base) => join(base, 'systemd/system/mdevkit.service')).find(
-    (path) => existsSync(path),
-  )
+  const isRoot = ourUid() === 0
+  const own = join(home, '.config')
+  const directories = isRoot
+    ? UNIT_DIRECTORIES.map((base) => join(base, 'systemd/system'))
+    : [own, ...UNIT_DIRECTORIES].map((base) => join(base, 'systemd/user'))
+  const unit = directories
+    .map((base) => join(base, 'mdevkit.service'))
+    .find((path) => existsSync(path))
   if (unit !== undefined) return { state: 'ok', what: unit }
-  const units = shellQuote(join(PROJECT, 'systemd/mdevkit.service'))
+  const file = join(PROJECT, isRoot ? 'systemd' : 'systemd/user', 'mdevkit.service')
+  const place = join(isRoot ? '/etc/systemd/system' : join(own, 'systemd/user'), 'mdevkit.service')
   return {
     state: 'warn',
-    what: 'no unit: the daemon does not start with the machine',
-    remedy: `cp ${units} /etc/systemd/system/ && systemctl enable --now mdevkit`,
+    what: `no unit: the daemon does not start with ${isRoot ? 'the machine' : 'its user'}`,
+    remedy: `install -D -m 644 ${shellQuote(file)} ${shellQuote(place)} && ${systemctl()} enable --now mdevkit`,
   }
 }
 
@@ -141,6 +184,7 @@ function fuse({ path }: DoctorSurroundings): Finding {
   const lost = 'the tree of files below sys is not there'
   if (!isAllowed('/dev/fuse', constants.R_OK | constants.W_OK))
     return { state: 'warn', what: `/dev/fuse cannot be used: ${lost}`, remedy: 'modprobe fuse' }
+  if (ourUid() === 0) return { state: 'ok', what: '/dev/fuse' } // mounted by the system call
   const program = which('fusermount3', path)
   if (program !== undefined) return { state: 'ok', what: `/dev/fuse, ${program}` }
   return {

@@ -13,6 +13,8 @@ export interface DoctorSurroundings {
   readonly root: string
   /** Of this mdevkit. */
   readonly version: string
+  /** Of this user. */
+  readonly home: string
   /** Directories of programs. */
   readonly path: string
 }

@@ -1,7 +1,9 @@
 /** `mdevkit doctor`: what is missing on this machine, and the remedy. */
+import { homedir } from 'node:os'
 import { runtimeRoot } from '../host/paths.ts'
-import { CHECKS } from './doctor-checks.ts'
-import type { Finding } from './doctor-finding.ts'
+import { describeError } from '../lib/errno.ts'
+import { type Check, CHECKS } from './doctor-checks.ts'
+import type { DoctorSurroundings, Finding } from './doctor-finding.ts'
 import { REFUSED } from './exit-codes.ts'
 import { json } from './output-format.ts'
 import { paintsFor } from './paint.ts'
@@ -19,14 +21,24 @@ type Found = Finding & { readonly name: string }
  * @param version of this mdevkit
  */
 export async function doctor({ output = 'table' }: DoctorOptions, version: string): Promise<void> {
-  const surroundings = { root: runtimeRoot(), version, path: process.env['PATH'] ?? '' }
+  const path = process.env['PATH'] ?? ''
+  const surroundings = { root: runtimeRoot(), version, home: homedir(), path }
   const found = await Promise.all(
     CHECKS.map(async (check): Promise<Found> =>
-      Object.assign({ name: check.name }, await check.find(surroundings)),
+      Object.assign({ name: check.name }, await foundBy(check, surroundings)),
     ),
   )
   process.stdout.write(output === 'json' ? json(found) : asText(found))
   if (found.some(({ state }) => state === 'missing')) process.exitCode = REFUSED
+}
+
+/** What keeps us from looking is a finding, too: the others are shown all the same. */
+async function foundBy(check: Check, surroundings: DoctorSurroundings): Promise<Finding> {
+  try {
+    return await check.find(surroundings)
+  } catch (error) {
+    return { state: 'warn', what: `cannot be looked at: ${describeError(error)}` }
+  }
 }
 
 function asText(found: readonly Found[]): string {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, symlinkSync } from 'node:fs'
+import { mkdirSync, rmSync, symlinkSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
@@ -16,6 +16,9 @@ import { startParents } from './mdevctl-machine.ts'
 
 const ACTIVE = '00000001-0000-4000-8000-000000000001'
 const DEFINED = '00000002-0000-4000-8000-000000000002'
+
+const NODE = 'mdev_00000001_0000_4000_8000_000000000001_mdpy'
+const DEFINED_NODE = 'mdev_00000002_0000_4000_8000_000000000002_mtty'
 
 let api: Api
 let bin: string
@@ -67,7 +70,15 @@ describe('complete()', () => {
     ['attach ', ACTIVE],
     [`attach ${ACTIVE} `, ''],
     ['start -u ', DEFINED],
-    ['modify --uuid = 0000', DEFINED], // as bash takes it apart
+    ['start -u 00000001', ''], // it is active
+    ['--root /nowhere stop -u ', ACTIVE],
+    ['define -u ', ACTIVE],
+    ['run x --type ', ''], // its driver has types of its own
+    ['run x --uuid ', ''],
+    ['nodedev destroy ', NODE],
+    ['nodedev start ', DEFINED_NODE],
+    ['nodedev dumpxml m', `mdpy_mdpy mtty_mtty ${NODE} ${DEFINED_NODE}`],
+    ['modify --uuid=0000', `--uuid=${DEFINED}`],
     ['undefine -u 0', DEFINED],
     ['list -u ', `${ACTIVE} ${DEFINED}`],
     ['start-parent-mdevs ', 'mdpy mtty'],
@@ -138,12 +149,10 @@ async function finished(shell: string, program: string, env: NodeJS.ProcessEnv) 
 
 /** Each asks its shell for what a Tab behind `$LINE` would offer. */
 const DRIVERS = {
-  // readline gives the function the words; they are made here as it makes them
+  // readline gives the function the line, and its first word
   bash: `
     source "$FILE"
-    IFS=' ' read -ra COMP_WORDS <<<"$LINE"
-    if [[ $LINE == *' ' ]]; then COMP_WORDS+=(''); fi
-    COMP_CWORD=$((\${#COMP_WORDS[@]} - 1))
+    COMP_WORDS=("\${LINE%% *}") COMP_LINE=$LINE COMP_POINT=\${#LINE}
     complete -p mdevkit >/dev/null || exit 1
     _mdevkit
     printf '%s\\n' "\${COMPREPLY[@]}"`,
@@ -154,6 +163,7 @@ const DRIVERS = {
     _describe() { local name=$2; print -rl -- "\${(@P)name%%:*}" }
     words=("\${(@s: :)LINE}")
     CURRENT=\${#words}
+    PREFIX=\${words[CURRENT]}
     \${_comps[mdevkit]}`,
   fish: `
     source $FILE
@@ -177,6 +187,36 @@ describe('completion', () => {
       ])
     })
   }
+
+  test('bash leaves what it has broken off at = and : as it is', async () => {
+    await startParents(api.daemon, ['a:b'])
+    for (const [line, word] of [
+      ['mdevkit types -p a', 'a:b'],
+      ['mdevkit types -p a:', 'b'],
+      ['mdevkit types --parent=a', 'a:b'],
+      ['mdevkit types --parent=a:', 'b'],
+      ['mdevkit list --output=n', 'name'],
+      ['mdevkit define -p a:b -t mbochs-s', 'mbochs-small'],
+    ] as const)
+      assert.deepEqual(await offered('bash', line), [word], line)
+  })
+
+  test("bash is left alone where mdevctl is another's, and asks mdevkit where it is an alias", async () => {
+    const line = 'mdevctl stop -u '
+    assert.deepEqual(await offered('bash', line), [ACTIVE])
+    const isBound = 'source "$FILE"; complete -p mdevctl 2>/dev/null || true'
+    const { stdout: script } = await cli(['completion', 'bash'], { root: '/nowhere' })
+    const FILE = api.daemon.scratch.write('bound.bash', script)
+    const others = join(api.daemon.scratch.path, 'others')
+    mkdirSync(others)
+    const env = { ...process.env, FILE, PATH: `${others}:${bin}:${process.env['PATH']}` }
+    const bound = 'complete -F _mdevkit mdevctl\n'
+    symlinkSync(join(bin, 'mdevkit'), join(others, 'mdevctl'))
+    assert.equal((await finished('bash', isBound, env)).stdout, bound)
+    rmSync(join(others, 'mdevctl'))
+    symlinkSync('/bin/true', join(others, 'mdevctl'))
+    assert.equal((await finished('bash', isBound, env)).stdout, '')
+  })
 
   test('is for shells that are known', async () => {
     const { code, stderr } = await cli(['completion', 'tcsh'], { root: '/nowhere' })

@@ -1,10 +1,13 @@
 /** `mdevkit doctor` on machines that lack this and that: programs of PATH are scripts here. */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { chmodSync, mkdirSync, symlinkSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { describe, test } from 'node:test'
 import { Api } from '../http/support.ts'
 import { PROJECT } from '../support/mdevkit.ts'
+import { AS_USER } from '../support/ordinary-user.ts'
 import { Scratch } from '../support/scratch.ts'
 import { cli } from './cli.ts'
 
@@ -44,6 +47,15 @@ class Machine implements Disposable {
   [Symbol.dispose](): void {
     this.scratch[Symbol.dispose]()
   }
+}
+
+/** What `mdevkit` prints for nobody, who finds no programs. */
+async function asOrdinaryUser(root: string): Promise<readonly Found[]> {
+  const [program = '', ...words] = AS_USER
+  const environment = ['PATH=/nowhere', `MDEVKIT_ROOT=${root}`, 'HOME=/nonexistent']
+  const mdevkit = [process.execPath, join(PROJECT, 'bin/mdevkit.js'), 'doctor', '-o', 'json']
+  const child = spawn(program, [...words, 'env', ...environment, ...mdevkit])
+  return JSON.parse(await text(child.stdout)) as readonly Found[]
 }
 
 describe('doctor', () => {
@@ -111,6 +123,51 @@ describe('doctor', () => {
       assert.notEqual(of('root')?.remedy, undefined)
       assert.equal(code, 1)
     }
+  })
+
+  test('takes a root below a link, and none that is one', async () => {
+    using machine = new Machine()
+    const { path } = machine.scratch
+    mkdirSync(join(path, 'real'))
+    symlinkSync(join(path, 'real'), join(path, 'link'))
+    symlinkSync(join(path, 'nowhere'), join(path, 'dangling'))
+    const below = await machine.doctor(join(path, 'link/root'))
+    assert.deepEqual(
+      [below.code, below.of('root')?.what],
+      [0, `${path}/link/root, to be made in ${path}/link`],
+    )
+    for (const name of ['link', 'dangling']) {
+      const { code, of } = await machine.doctor(join(path, name))
+      assert.deepEqual([code, of('root')?.what], [1, `${path}/${name} is no directory`])
+    }
+  })
+
+  test('shows the others where one thing cannot be looked at', async () => {
+    using machine = new Machine()
+    const loop = join(machine.scratch.path, 'loop')
+    symlinkSync(loop, loop)
+    const { code, of } = await machine.doctor(join(loop, 'root'))
+    assert.match(of('root')?.what ?? '', /^cannot be looked at: ELOOP/)
+    assert.deepEqual([code, of('root')?.state, of('node')?.state], [0, 'warn', 'ok'])
+  })
+
+  test('needs fusermount3 for others than root alone, and takes a root whose daemon lets one in', async () => {
+    await using api = await Api.start()
+    using machine = new Machine()
+    const root = dirname(api.socketPath)
+    assert.equal((await machine.doctor(root)).of('fuse')?.what, '/dev/fuse')
+    chmodSync(root, 0o711)
+    chmodSync(api.socketPath, 0o666)
+    const found = await asOrdinaryUser(root)
+    const of = (name: string) => found.find((each) => each.name === name)
+    assert.match(of('root')?.what ?? '', /^\/.* belongs to user 0, whose daemon lets us in$/)
+    assert.match(of('fuse')?.what ?? '', /^(?:no fusermount3|\/dev\/fuse cannot be used): the tree/)
+    chmodSync(api.socketPath, 0o600)
+    const denied = await asOrdinaryUser(root)
+    const daemon = denied.find((each) => each.name === 'daemon')
+    assert.match(daemon?.what ?? '', /^EACCES/)
+    assert.match(daemon?.remedy ?? '', /^sudo mdevkit doctor/)
+    assert.equal(denied.find((each) => each.name === 'root')?.state, 'missing')
   })
 
   test('finds the daemon, and one of another version', async () => {

@@ -41,6 +41,7 @@ const PARENTS: readonly (readonly [string, Driver])[] = [
   ['mprobe-a', MPROBE],
   ['mprobe-b', MPROBE],
   ['live', LIVE],
+  ['a:b', mbochs()],
 ]
 
 /** Those of the transcript. */
