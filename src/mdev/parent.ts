@@ -3,28 +3,17 @@ import { type Clock, systemClock } from '../lib/clock.ts'
 import { inTime } from '../lib/within.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
-import { Unwind } from '../lib/unwind.ts'
-import { parseUuid } from '../lib/uuid.ts'
-import { type AttributeTexts, parseAttributes } from './attribute.ts'
+import type { AttributeTexts } from './attribute.ts'
+import { BorneMdevs } from './borne-mdevs.ts'
+import type { BusDriver } from './bus-driver.ts'
 import type { Claims } from './claims.ts'
-import type { Driver, TypeInfo } from './driver.ts'
+import type { Driver } from './driver.ts'
 import { DriverSide } from './driver-side.ts'
 import { announce, type Events } from './events.ts'
-import { checkGroupText, withGroup } from './group-attribute.ts'
-import { MdevDevice, PROBE_MS } from './mdev.ts'
-import { valuesOfMissing } from './type-attributes.ts'
-import { ParentGroups, type Standing } from './parent-groups.ts'
-
-/** Exposes an mdev to clients. */
-export interface BusDriver {
-  /** @returns what takes it back @throws refuses the creation */
-  expose(mdev: MdevDevice): Exposure
-}
-
-export interface Exposure {
-  /** Ends it: no client can come any more, and a client that is there is gone. */
-  close(): void
-}
+import type { MdevDevice } from './mdev.ts'
+import { PROBE_MS } from './mdev-changes.ts'
+import { MdevCreations } from './mdev-creations.ts'
+import { type OfferedType, OfferedTypes } from './offered-types.ts'
 
 export interface ParentOptions {
   readonly name: string
@@ -39,31 +28,11 @@ export interface ParentOptions {
   readonly clock?: Clock
 }
 
-/** A type as the parent offers it. */
-export interface OfferedType {
-  /** `<driver>-<id>`. */
-  readonly name: string
-  readonly info: TypeInfo
-  /** How many more can be created now. */
-  readonly availableInstances: number
-  /** As in sysfs. */
-  readonly deviceApi: 'vfio-pci'
-  /** What the driver shows of it. */
-  readonly status: Readonly<Record<string, string>>
-}
-
 export interface RemoveOptions {
   /** Takes it away from a client that uses it. */
   readonly force?: boolean
   /** Asks a client that uses it to let go, and waits. */
   readonly wait?: boolean
-}
-
-interface Borne {
-  readonly mdev: MdevDevice
-  readonly release: Unwind
-  /** Resolves when it is no more. */
-  readonly gone: Promise<void>
 }
 
 /** `registering`: its driver is opening what its mdevs will share. */
@@ -81,8 +50,9 @@ export class Parent {
   readonly #options: ParentOptions
   readonly #clock: Clock
   readonly #side: DriverSide
-  readonly #mdevs = new Map<string, Borne>()
-  readonly #groups: ParentGroups
+  readonly #mdevs: BorneMdevs
+  readonly #types: OfferedTypes
+  readonly #creations: MdevCreations
   #state: ParentState = 'registering'
   #unregistration: Promise<void> | undefined
   /** Clients are waited for no longer when it is unregistered. */
@@ -97,12 +67,22 @@ export class Parent {
     this.#clock = clock
     const onChange = () => announce(options.events, log, 'changed', this)
     this.#side = new DriverSide({ name, driver, texts, log, clock, onChange })
-    this.#groups = new ParentGroups({
+    this.#mdevs = new BorneMdevs({ parent: name, events: options.events, log, clock })
+    this.#types = new OfferedTypes({
       parent: name,
-      hooks: this.#side.groupHooks,
-      claims: options.claims,
+      driver,
+      side: this.#side,
+      handles: () => this.mdevs.map(({ handle }) => handle),
+      mustBeRegistered: () => this.#mustBeRegistered(),
+    })
+    this.#creations = new MdevCreations({
+      ...options,
       clock,
-      log,
+      side: this.#side,
+      types: this.#types,
+      mdevs: this.#mdevs,
+      mustBeRegistered: () => this.#mustBeRegistered(),
+      onBroken: (uuid) => this.#removeBroken(uuid),
     })
     const opening = this.#side.open()
     if (opening === undefined) {
@@ -132,17 +112,11 @@ export class Parent {
   }
 
   get mdevs(): readonly MdevDevice[] {
-    return [...this.#mdevs.values()].map(({ mdev }) => mdev)
+    return this.#mdevs.all
   }
 
   get types(): readonly OfferedType[] {
-    return Object.entries(this.driver.types).map(([id, info]) => ({
-      name: `${this.driver.name}-${id}`,
-      info,
-      availableInstances: this.#available(info),
-      deviceApi: 'vfio-pci',
-      status: this.#side.typeStatus(info),
-    }))
+    return this.#types.all
   }
 
   /** Its settings that were written, in their order; the others have their defaults. */
@@ -183,7 +157,7 @@ export class Parent {
 
   /** @throws ENOENT no such mdev here */
   mdev(uuid: string): MdevDevice {
-    return this.#borne(uuid).mdev
+    return this.#mdevs.get(uuid).mdev
   }
 
   /**
@@ -197,7 +171,7 @@ export class Parent {
    *         too long; what it builds later is removed, and until then the mdev is there, and being created
    */
   async create(typeName: string, uuid: string, texts: AttributeTexts = []): Promise<MdevDevice> {
-    const creation = this.#create(typeName, uuid, texts)
+    const creation = this.#creations.create(typeName, uuid, texts)
     try {
       return await inTime(creation, `mdev ${uuid}: probe`, PROBE_MS, this.#clock)
     } catch (error) {
@@ -211,73 +185,6 @@ export class Parent {
         })
       throw error
     }
-  }
-
-  async #create(wanted: string, uuid: string, texts: AttributeTexts): Promise<MdevDevice> {
-    const { claims, events, log, bus } = this.#options
-    const { name: typeName, info: type } = this.#type(wanted)
-    const name = parseUuid(uuid)
-    const attributes = withGroup(this.driver, type)
-    checkGroupText(typeName, attributes, texts)
-    parseAttributes(attributes, texts) // refused before anything is claimed
-    const undo = new Unwind()
-    try {
-      const directory = claims.claimUuid(name)
-      undo.defer(() => directory.release())
-      this.#mustHaveRoom(typeName, type)
-      const standing: Standing = {
-        member: { uuid: name, parent: this.name, type: typeName },
-        handle: () => mdev.handle,
-      }
-      const group = this.#groups.own(standing)
-      undo.defer(() => group.leave())
-      const mdev = new MdevDevice({
-        uuid: name,
-        typeName,
-        type,
-        attributes,
-        missing: valuesOfMissing(this.driver, type),
-        texts,
-        group,
-        joinGroup: async (group) =>
-          group === '' ? this.#groups.own(standing) : this.#groups.join(group, standing),
-        directory: directory.value,
-        driver: this.#side,
-        log: log.child(name),
-        events,
-        clock: this.#clock,
-        onBroken: () => this.#removeBroken(name),
-      })
-      undo.defer(() => mdev.group.leave())
-      this.#bear(mdev, undo)
-      undo.defer(() => {
-        this.#mdevs.delete(name)
-        announce(events, log, 'remove', mdev)
-      })
-      announce(events, log, 'add', mdev)
-      undo.defer(() => mdev.finishRemoval())
-      await mdev.probe()
-      await mdev.joinGroup() // what is in a group has been built
-      this.#mustBeRegistered() // probe may have taken its time
-      const exposure = bus.expose(mdev)
-      undo.defer(() => exposure.close())
-      mdev.activate()
-      announce(events, log, 'bind', mdev)
-      return mdev
-    } catch (error) {
-      try {
-        undo[Symbol.dispose]()
-      } catch (failure) {
-        log.error(`mdev ${name}: undoing its creation`, failure)
-      }
-      throw error
-    }
-  }
-
-  /** Lists an mdev from now on; `release` takes everything back that its creation does. */
-  #bear(mdev: MdevDevice, release: Unwind): void {
-    const gone = new Promise<void>((resolve) => release.defer(resolve))
-    this.#mdevs.set(mdev.uuid, { mdev, release, gone })
   }
 
   #removeBroken(uuid: string): void {
@@ -294,7 +201,7 @@ export class Parent {
    *         unregistering, which removes it too
    */
   async remove(uuid: string, options: RemoveOptions = {}): Promise<void> {
-    const borne = this.#borne(uuid)
+    const borne = this.#mdevs.get(uuid)
     const { mdev } = borne
     if (options.force === true) {
       if (mdev.state === 'removing' && mdev.user !== undefined) {
@@ -308,26 +215,7 @@ export class Parent {
         throw new ErrnoError('EBUSY', `mdev ${mdev.uuid}: in use by ${mdev.user.description}`)
       }
     }
-    await this.#remove(borne, options.force === true)
-  }
-
-  /** @returns nothing where it is gone already, else a promise of it */
-  #remove(borne: Borne, force: boolean): void | Promise<void> {
-    const { mdev } = borne
-    mdev.beginRemoval()
-    if (force) mdev.evict()
-    const waiting =
-      mdev.rebuilt ?? (force || mdev.user === undefined ? undefined : mdev.drained(this.#clock))
-    if (waiting !== undefined) {
-      announce(this.#options.events, this.#options.log, 'removing', mdev)
-      return waiting.then(() => this.#finishRemoval(borne))
-    }
-    this.#finishRemoval(borne)
-  }
-
-  #finishRemoval({ mdev, release }: Borne): void {
-    announce(this.#options.events, this.#options.log, 'unbind', mdev)
-    release[Symbol.dispose]()
+    await this.#mdevs.remove(borne, options.force === true)
   }
 
   /**
@@ -342,7 +230,7 @@ export class Parent {
   unregister({ force = false }: { readonly force?: boolean } = {}): Promise<void> {
     this.#forced ||= force
     this.#unregistration ??= this.#unregister()
-    if (force) for (const { mdev } of this.#mdevs.values()) mdev.evict()
+    if (force) this.#mdevs.evictAll()
     return this.#unregistration
   }
 
@@ -351,9 +239,9 @@ export class Parent {
     this.#state = 'unregistering'
     if (before === 'registering') await this.registered.catch(() => {}) // it opens for so long at most
     const failures: unknown[] = []
-    for (const borne of this.#mdevs.values()) {
+    for (const end of this.#mdevs.endings()) {
       try {
-        const waiting = this.#lastOf(borne)
+        const waiting = end(this.#forced)
         if (waiting !== undefined) await waiting
       } catch (error) {
         failures.push(error)
@@ -367,33 +255,6 @@ export class Parent {
     if (failures.length > 0) throw failures[0]
   }
 
-  /** The end of an mdev whose parent is unregistered: removed now, or when a driver that builds it has built it, if it ever has. */
-  #lastOf(borne: Borne): void | Promise<void> {
-    const { mdev, gone } = borne
-    const isBuilding = mdev.state === 'creating' || mdev.rebuilt !== undefined
-    const removal = mdev.state === 'active' ? this.#remove(borne, this.#forced) : gone
-    if (removal === undefined || !isBuilding) return removal
-    return inTime(removal, `mdev ${mdev.uuid}: probe`, PROBE_MS, this.#clock)
-  }
-
-  /**
-   * In the kernel's order: its core's counter comes before all else, the driver's own count last.
-   *
-   * @throws EUSERS, ENOSPC no instance left · ENODEV
-   */
-  #mustHaveRoom(typeName: string, type: TypeInfo): void {
-    const left = this.#available(type)
-    const counted = this.driver.maxInstances !== undefined
-    if (!counted) this.#mustBeRegistered()
-    if (left <= 0) {
-      throw new ErrnoError(
-        counted ? 'EUSERS' : 'ENOSPC',
-        `type ${typeName}: no instance left on parent ${this.name}`,
-      )
-    }
-    this.#mustBeRegistered()
-  }
-
   /** @throws ENODEV */
   #mustBeRegistered(): void {
     if (this.#state !== 'registered') throw this.#notRegistered()
@@ -401,31 +262,5 @@ export class Parent {
 
   #notRegistered(): ErrnoError {
     return new ErrnoError('ENODEV', `parent ${this.name}: ${this.#state}`)
-  }
-
-  #borne(uuid: string): Borne {
-    const borne = this.#mdevs.get(parseUuid(uuid))
-    if (borne === undefined)
-      throw new ErrnoError('ENOENT', `mdev ${uuid}: not on parent ${this.name}`)
-    return borne
-  }
-
-  /** The type of that name, or that had it in an earlier version. */
-  #type(typeName: string): { readonly name: string; readonly info: TypeInfo } {
-    const { name: driver, types } = this.driver
-    const id = typeName.startsWith(`${driver}-`) ? typeName.slice(driver.length + 1) : ''
-    for (const [own, info] of Object.entries(types)) {
-      if (own === id || info.aliases?.includes(id) === true)
-        return { name: `${driver}-${own}`, info }
-    }
-    const offered = this.types.map(({ name }) => name).join(', ')
-    throw new ErrnoError('ENOENT', `type ${typeName}: parent ${this.name} offers ${offered}`)
-  }
-
-  #available(type: TypeInfo): number {
-    return this.#side.available(
-      type,
-      this.mdevs.map(({ handle }) => handle),
-    )
   }
 }

@@ -8,7 +8,8 @@ import type {
 } from './attribute.ts'
 import type { Driver, TypeInfo } from './driver.ts'
 import { withGroup } from './group-attribute.ts'
-import type { MdevDevice, MdevState } from './mdev.ts'
+import type { MdevDevice } from './mdev.ts'
+import type { MdevState } from './mdev-life.ts'
 import type { Owner } from './owner.ts'
 import type { Parent, ParentState } from './parent.ts'
 

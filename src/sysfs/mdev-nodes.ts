@@ -1,7 +1,7 @@
 /** One mdev in the tree: its directory, and the links to it, as far as its state has brought it. */
 import { ErrnoError } from '../lib/errno.ts'
 import type { TreeCall } from '../lib/tree.ts'
-import type { MdevState } from '../mdev/mdev.ts'
+import type { MdevState } from '../mdev/mdev-life.ts'
 import type { AttributeSnapshot, MdevSnapshot } from '../mdev/state.ts'
 import { AttributeFile, constantFile } from './attribute-file.ts'
 import { Directory } from './directory.ts'

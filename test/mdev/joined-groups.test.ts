@@ -8,7 +8,8 @@ import { checkDriver } from '../../src/mdev/check-driver.ts'
 import type { Driver } from '../../src/mdev/driver.ts'
 import type { GroupUser } from '../../src/mdev/group.ts'
 import type { GroupPlace } from '../../src/mdev/joined-group.ts'
-import type { MdevDevice, MdevSession } from '../../src/mdev/mdev.ts'
+import type { MdevDevice } from '../../src/mdev/mdev.ts'
+import type { MdevSession } from '../../src/mdev/mdev-session.ts'
 import { snapshotOfParent } from '../../src/mdev/state.ts'
 import {
   Bench,

@@ -10,7 +10,8 @@ import type { DeviceOps, Driver, Mdev } from '../../src/mdev/driver.ts'
 import { createEvents, type MdevEvents } from '../../src/mdev/events.ts'
 import type { GroupMember, GroupParty, GroupUser } from '../../src/mdev/group.ts'
 import type { GroupPlace } from '../../src/mdev/joined-group.ts'
-import type { MdevDevice, MdevSession } from '../../src/mdev/mdev.ts'
+import type { MdevDevice } from '../../src/mdev/mdev.ts'
+import type { MdevSession } from '../../src/mdev/mdev-session.ts'
 import { Parent } from '../../src/mdev/parent.ts'
 
 export const IDENTITY = { vendor: 0x4348, device: 0x3253, class: 0x07_00_02 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { silentLogger } from '../../src/lib/log.ts'
-import type { MdevState } from '../../src/mdev/mdev.ts'
+import type { MdevState } from '../../src/mdev/mdev-life.ts'
 import type { MdevSnapshot, ParentSnapshot } from '../../src/mdev/state.ts'
 import type { SysfsEvent, SysfsSource } from '../../src/sysfs/source.ts'
 import { SysfsTree } from '../../src/sysfs/sysfs-tree.ts'
