@@ -76,6 +76,10 @@ export class Tidying {
     const bytes = notification(fuse.FUSE_NOTIFY_PRUNE, FIXED + ids.length * NODE_SIZE)
     bytes.set(fuse.FuseNotifyPruneOut.encode({ count: ids.length, spare: 0n }), HEADER)
     bytes.set(new Uint8Array(BigUint64Array.from(ids, BigInt).buffer), FIXED)
-    this.#channel.send(bytes, bytes.length)
+    try {
+      this.#channel.send(bytes, bytes.length)
+    } catch {
+      // the kernel has no memory for it: the next time
+    }
   }
 }

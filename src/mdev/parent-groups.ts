@@ -103,7 +103,10 @@ export class ParentGroups implements GroupParty {
         ...(uuid === undefined ? {} : { uuid }),
         user,
         members,
-        mdevs: standings().map((standing) => standing.handle()),
+        // without what is still joining: it is let in only where nobody uses the group
+        mdevs: standings()
+          .filter(({ member }) => members.some(({ uuid: known }) => known === member.uuid))
+          .map((standing) => standing.handle()),
       }),
     })
   }

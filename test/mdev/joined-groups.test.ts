@@ -324,6 +324,35 @@ describe('A joined group', () => {
     assert.deepEqual(machine.take(), ['x reset 1', 'x close 1', 'y close 2'])
   })
 
+  test('is shown without an mdev that is still joining, and then may not', async () => {
+    const [asked, gate] = [deferred<void>(), deferred<void>()]
+    class Gated extends LocalClaims {
+      override async joinGroup(...args: Parameters<LocalClaims['joinGroup']>): Promise<GroupPlace> {
+        if (args[1].uuid === C) {
+          asked.resolve()
+          await gate.promise
+        }
+        return super.joinGroup(...args)
+      }
+    }
+    const machine = new Machine()
+    const claims = new Gated()
+    const [x, y] = ['x', 'y'].map((name) => machine.parent(name, {}, { claims }))
+    await x!.parent.create('test-1', A, join(GROUP))
+    const b = await y!.parent.create('test-1', B, join(GROUP))
+    const joining = x!.parent.create('test-1', C, join(GROUP))
+    await asked.promise
+    const vmm = new Process(7)
+    await vmm.open(b)
+    const heard = machine.take()
+    assert.ok(heard.includes('x open 1 by pid 7 (vmm): 1 of 12'), heard.join('; '))
+    gate.resolve()
+    await assert.rejects(joining, { code: 'EBUSY' })
+    machine.take()
+    vmm.close(b)
+    assert.deepEqual(machine.take(), ['y reset 2', 'x close 1', 'y close 2'])
+  })
+
   test('with two members of one parent reaches that driver once', async () => {
     const { machine, x, a } = await pair()
     const c = await x.parent.create('test-1', C, join(GROUP))

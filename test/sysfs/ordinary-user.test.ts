@@ -1,9 +1,11 @@
 /** A daemon of an ordinary user: its tree is mounted by fusermount3, and is his own. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
 import { prepareMdevctl } from '../../vm/mdevctl.ts'
+import { PROJECT } from '../support/mdevkit.ts'
 import { AS_USER, OWN_DEVICE, PRIVATELY, USER } from '../support/ordinary-user.ts'
 import { u } from './bench.ts'
 import { MountedMachine } from './mounted-machine.ts'
@@ -53,4 +55,21 @@ ${mdevctl} define -u $(u 1) && ${mdevctl} stop -u $(u 1) && ls $D && ${mdevctl} 
   const said = text(left.stdout!)
   await machine.down()
   assert.equal(await said, '0\n')
+})
+
+test('mdevkit exec of an ordinary user finds his own tree in /sys, and makes an mdev there as himself', async () => {
+  await using machine = await MountedMachine.start({
+    user: USER,
+    prefix: [...PRIVATELY, OWN_DEVICE, 'bash', ...AS_USER],
+  })
+  const types = '/sys/class/mdev_bus/mtty/mdev_supported_types'
+  const inside = `id -u; echo ${u(1)} > ${types}/mtty-1/create && ls /sys/bus/mdev/devices && stat -c %u ${types}/mtty-1/create; mount -t tmpfs x /mnt 2>&- || echo no more than before; cat /sys/class/net/lo/address`
+  const program = `${process.execPath} ${join(PROJECT, 'bin/mdevkit.js')}`
+  const exec = `export MDEVKIT_ROOT=${machine.root}; ${program} exec -- sh -c '${inside}'`
+  assert.deepEqual(await machine.play(exec), {
+    stdout: `${USER}\n${u(1)}\n${USER}\nno more than before\n00:00:00:00:00:00\n`,
+    stderr: '',
+    code: 0,
+  })
+  assert.equal((await machine.play('ls $D; ls -d /sys/class/mdev_bus')).stdout, `${u(1)}\n`)
 })
