@@ -469,11 +469,9 @@ test('there is no subsystem to reset, a rescan finds the same, and the kernel ha
   })
   await run('nvme ns-rescan /dev/nvme0')
   assert.match(await run('nvme list'), new RegExp(`^/dev/nvme0n1 .* ${SERIAL} .* 67\\.11 +MB`, 'm'))
+  const kernel = (await run('dmesg')).replaceAll(/^\[.*?\] /gm, '').split('\n')
   assert.deepEqual(
-    (await run('dmesg'))
-      .trimEnd()
-      .replaceAll(/^\[.*?\] /gm, '')
-      .split('\n'),
+    kernel.filter((line) => line.includes('nvme')), // it also complains of a slow processor
     [
       'nvme nvme0: resetting controller', // as it was told
       'nvme nvme0: 2/0/0 default/read/poll queues',
