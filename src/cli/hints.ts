@@ -32,6 +32,7 @@ const SERVER_HINTS: Readonly<Record<number, string>> = {
 /** Of commands that ask no daemon: by name, by exit code. */
 const OWN_HINTS: Readonly<Record<string, Readonly<Record<number, string>>>> = {
   run: {
+    [BUSY]: 'end what has it; under mdevkit daemon many VMs share one parent',
     [EXISTS]: 'leave --uuid out for a fresh one, or end what has it',
     [DENIED]: 'give another run-time root with --root; mdevkit doctor checks it',
   },

@@ -143,10 +143,17 @@ export class Daemon {
     await this.#api?.close()
     await this.#sysfs?.close()
     if (!this.#isActivated) rmSync(apiSocket(this.#options.root), { force: true })
+    this.#sayWhoGoesOn()
     this.#hosts.close()
     this.#hostLogs.close()
     this.#definitions.close()
     this.#lock.release()
+  }
+
+  #sayWhoGoesOn(): void {
+    const hosts = this.#hosts.all.map(({ parent, pid }) => `${parent.name} (pid ${pid})`)
+    if (hosts.length > 0)
+      this.#options.log.info(`hosts go on without the daemon: ${hosts.toSorted().join(', ')}`)
   }
 
   /** Its socket is another's, who keeps it while we are not there. */

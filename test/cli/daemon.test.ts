@@ -133,6 +133,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     await events.next()
     const { code, stderr } = await daemon.stop(signal)
     assert.deepEqual([code, /warn|error/.test(stderr)], [0, false])
+    assert.match(stderr, /^hosts go on without the daemon: serial \(pid \d+\)$/m)
     await assert.rejects(async () => events.next(), { code: 'ECONNRESET' })
     assert.ok(!existsSync(apiSocket(machine.root)))
     assert.ok(existsSync(hostSocket(machine.root, 'serial')))
