@@ -15,7 +15,8 @@ const PATIENCE_MS = 20_000
 export const PROJECT = fileURLToPath(new URL('../../..', import.meta.url))
 
 const NEEDED_QEMU = `${QEMU_MINIMUM.join('.')} or later with ${QEMU_DEVICE}`
-const QEMU_REMEDY = 'apt-get install -t trixie-backports qemu-system-x86'
+const QEMU_REMEDY =
+  'apt-get install -t trixie-backports qemu-system-x86 # Debian 13 with backports among its sources'
 
 export async function qemu({ path }: DoctorSurroundings): Promise<Finding> {
   const program = which('qemu-system-x86_64', path)
