@@ -47,3 +47,48 @@ test(
     }
   },
 )
+
+test(
+  'an mdev whose files find no room in the run-time root is ENOSPC, and nothing of it is left',
+  { skip: process.geteuid?.() !== 0 && 'only root mounts a small disk' },
+  async () => {
+    await using bench = new Bench()
+    mkdirSync(bench.root)
+    execFileSync('mount', [
+      '-t',
+      'tmpfs',
+      '-o',
+      'size=1m,nr_inodes=64,mode=0700',
+      'tmpfs',
+      bench.root,
+    ])
+    try {
+      const daemon = await bench.daemon()
+      const { parent } = bench.host('a')
+      const { client } = bench
+      for await (const event of client.events())
+        if (event.action === 'snapshot' ? event.parents.length > 0 : 'view' in event) break
+      const filler = (number: number) => join(bench.root, `filler-${number}`)
+      let count = 0
+      assert.throws(
+        () => {
+          for (; ; count++) writeFileSync(filler(count), '')
+        },
+        { code: 'ENOSPC' },
+      )
+      const wanted = { parent: 'a', type: 'test-1', uuid: uuid(1) }
+      // no directory; a directory, and no lock; a lock, and no socket
+      for (let free = 0; free < 3; free++) {
+        await assert.rejects(client.start(wanted), { code: 'ENOSPC' }, `${free} files have room`)
+        assert.deepEqual([parent.mdevs, (await client.list()).mdevs], [[], []])
+        rmSync(filler(--count))
+      }
+      for (; count > 0; count--) rmSync(filler(count - 1))
+      assert.equal((await client.start(wanted)).state, 'active')
+      await client.stop(uuid(1))
+      await daemon.close()
+    } finally {
+      execFileSync('umount', ['-l', bench.root])
+    }
+  },
+)
