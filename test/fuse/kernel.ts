@@ -1,5 +1,6 @@
 /** The kernel's side of the protocol, byte by byte as <linux/fuse.h> has it, for sessions without a mount. */
 import assert from 'node:assert/strict'
+import { ErrnoError } from '../../src/lib/errno.ts'
 import { createLogger } from '../../src/lib/log.ts'
 import type { Tree } from '../../src/lib/tree.ts'
 import { ManualClock } from '../mdev/support.ts'
@@ -52,6 +53,8 @@ export class Kernel {
   readonly logged: string[] = []
   /** What the next replies meet: nobody who waits for them. */
   deaf = false
+  /** It has no memory left for what it is told. */
+  short = false
   #unique = 2
   #arrived = new Map<number, (sent: Sent) => void>()
 
@@ -59,6 +62,7 @@ export class Kernel {
   constructor(tree: Tree, minor?: number) {
     const channel = {
       send: (bytes: Uint8Array, length: number) => {
+        if (this.short) throw new ErrnoError('ENOMEM', 'write')
         const sent = parse(bytes.slice(0, length))
         this.sent.push(sent)
         this.#arrived.get(sent.unique)?.(sent)

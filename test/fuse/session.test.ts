@@ -377,6 +377,12 @@ test('what has left the tree the kernel is told to forget, what is in a director
   const value = kernel.lookup(1, 'value')
   const fh = kernel.open(value, O_RDONLY)
   tree.remove(root, 'value')
+  kernel.short = true
+  kernel.clock.expire()
+  kernel.short = false
+  kernel.sent.length = 0
+  kernel.clock.expire()
+  assert.deepEqual(pruned(kernel), [value], 'the next time')
   for (let i = 0; i < 5; i++) kernel.clock.expire()
   kernel.sent.length = 0
   kernel.expect(OP.RELEASE, value, u64(fh), u32(0, 0), u64(0))
