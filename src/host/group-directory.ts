@@ -10,10 +10,9 @@
 import { randomUUID } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Static, Type } from 'typebox'
+import { type Shape, type Static, Type } from '../lib/shape.ts'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Check } from 'typebox/value'
-import type { TSchema } from 'typebox'
+import { hasShape } from '../lib/shape-fault.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { type GroupMember, type GroupUser, inUse } from '../mdev/group.ts'
 import { readSmallFile } from '../os/atomic-file.ts'
@@ -165,7 +164,7 @@ function refuse(user: UserRecord | undefined, number: number, tries: number): ty
 }
 
 /** What the holder of its lock has written; nothing where it has just gone. @throws EIO it is none of ours */
-function read<S extends TSchema>(path: string, schema: S): Static<S> | undefined {
+function read<T>(path: string, shape: Shape<T>): T | undefined {
   let record: unknown
   try {
     record = JSON.parse(readSmallFile(path, MAX_RECORD))
@@ -173,6 +172,6 @@ function read<S extends TSchema>(path: string, schema: S): Static<S> | undefined
     if (codeOf(error) === 'ENOENT') return undefined
     throw new ErrnoError('EIO', `${path}: cannot be read`, { cause: error })
   }
-  if (Check(schema, record)) return record
+  if (hasShape(shape, record)) return record
   throw new ErrnoError('EIO', `${path}: not written by mdevkit`)
 }
