@@ -1,11 +1,11 @@
 /** kill -9 of the daemon and of hosts at any moment: what was defined is there, what ran is found or cleaned up, and nothing is left. */
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { uuid } from '../mdev/support.ts'
 import { kill, killAllOf } from '../support/root-processes.ts'
+import { until } from '../support/until.ts'
 import { KilledMachine, killed } from './killed-machine.ts'
 
 /** Moments, ms after the daemon was started or had answered: from before its first line to well after all has settled. */
@@ -31,23 +31,12 @@ test('kill -9 of the daemon at any moment leaves all that was defined, and one h
   assert.deepEqual(faults, [])
   const [parent] = await machine.api.parents()
   assert.ok(parent?.pid !== undefined)
-  await once(machineSettled(machine, parent.pid), 'done')
+  // hosts that lost the race for the name end by themselves
+  await until(() => assert.deepEqual(machine.hosts(), [parent.pid]))
   const devices = readdirSync(join(machine.root, 'devices')).toSorted()
   assert.deepEqual(devices, MDEVS)
   await killed(daemon)
 })
-
-/** Hosts that lost the race for the name end by themselves. */
-function machineSettled(machine: KilledMachine, pid: number): EventTarget {
-  const settled = new EventTarget()
-  const look = () => {
-    const hosts = machine.hosts()
-    if (hosts.length === 1 && hosts[0] === pid) settled.dispatchEvent(new Event('done'))
-    else setTimeout(look, 20)
-  }
-  setTimeout(look, 0)
-  return settled
-}
 
 test('kill -9 of hosts at any moment: what is auto is back, what was not is gone, and nothing of it is left', async () => {
   await using machine = new KilledMachine()
@@ -66,7 +55,7 @@ test('kill -9 of hosts at any moment: what is auto is back, what was not is gone
   await killed(daemon)
   await killAllOf(machine.root)
   // the kernel closes what a process had a moment after it is said to have ended
-  while (machine.listening().length > 0) await new Promise((resolve) => setTimeout(resolve, 20))
+  await until(() => assert.deepEqual(machine.listening(), []))
   const next = await machine.whole(MDEVS)
   assert.deepEqual(readdirSync(join(machine.root, 'devices')).toSorted(), MDEVS)
   await killed(next)

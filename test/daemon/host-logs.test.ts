@@ -15,6 +15,7 @@ import { HostLogs } from '../../src/daemon/host-logs.ts'
 import { hostLog } from '../../src/host/paths.ts'
 import { createLogger, type LogLevel } from '../../src/lib/log.ts'
 import { Scratch } from '../support/scratch.ts'
+import { until } from '../support/until.ts'
 
 class Bench implements Disposable {
   readonly scratch = new Scratch()
@@ -75,7 +76,7 @@ test('HostLogs bounds a log under the feet of its host, and what it passes on at
   writeSync(fd, 'x'.repeat(9_000) + '\n')
   await bench.said(`parent serial: ${'x'.repeat(9_000)}`)
   writeSync(fd, `${'y'.repeat(99)}\n`.repeat(2_000))
-  while (statSync(bench.path).size > 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  await until(() => assert.equal(statSync(bench.path).size, 0))
   writeSync(fd, 'again\n')
   closeSync(fd)
   await bench.said('parent serial: again')

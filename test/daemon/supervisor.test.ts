@@ -14,6 +14,7 @@ import { Client } from '../../src/vfio-user/client.ts'
 import { serve } from '../support/mdevkit.ts'
 import { killAllOf } from '../support/root-processes.ts'
 import { Scratch } from '../support/scratch.ts'
+import { until } from '../support/until.ts'
 
 const UUID = '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001'
 
@@ -125,8 +126,11 @@ for (const [title, source, why] of [
 
 /** Resolves once it is in `state`. */
 async function waitFor(supervisor: Supervisor, state: Supervised['state']): Promise<Supervised> {
-  while (supervisor.now.state !== state) await new Promise((resolve) => setTimeout(resolve, 5))
-  return supervisor.now
+  return until(() => {
+    const { now } = supervisor
+    assert.equal(now.state, state, JSON.stringify(now))
+    return now
+  })
 }
 
 test('Supervisor starts no second host beside one that an earlier daemon has started', async () => {
@@ -164,7 +168,7 @@ test('Supervisor never ends a host that has the name and is not its own', async 
     const why = `the host with pid ${pid} has that name, and cannot be managed`
     assert.equal(waiting.state === 'waiting' && waiting.why, why)
     const logged = bench.logged.length
-    while (bench.logged.length === logged) await new Promise((resolve) => setTimeout(resolve, 5))
+    await until(() => bench.logged.length > logged, 'another line in the log')
   }
   supervisor.stop()
   assert.equal((await other.host.stop()).signal, null)
@@ -173,11 +177,10 @@ test('Supervisor never ends a host that has the name and is not its own', async 
 /** Resolves once a host has the parent's name. @returns its pid */
 async function holder(root: string): Promise<number> {
   const lock = hostLock(root, 'serial')
-  for (;;) {
-    const pid = isLocked(lock) ? lockHolder(lock) : undefined
-    if (pid !== undefined) return pid
-    await new Promise((resolve) => setTimeout(resolve, 5))
-  }
+  return until(
+    () => (isLocked(lock) ? (lockHolder(lock) ?? false) : false),
+    'a host to have the name',
+  )
 }
 
 test(

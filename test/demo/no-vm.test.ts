@@ -3,8 +3,8 @@ import assert from 'node:assert/strict'
 import { symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Scratch } from '../support/scratch.ts'
+import { until } from '../support/until.ts'
 import { DemoRun, runDemo } from './demo-run.ts'
 
 const SUCCESS = /\n {3}1000 lines in each direction on both ports, byte for byte, in [\d.]+ s\n/
@@ -42,7 +42,8 @@ test('demo --no-vm talks through both ports, sums up and exits 0', async () => {
 })
 
 test('demo --no-vm --verbose shows a thousand lines a port and direction, each answer behind its line', async () => {
-  const { status, stdout } = await runDemo(['--no-vm', '--verbose'])
+  const { status, stdout, stderr } = await runDemo(['--no-vm', '--verbose'])
+  assert.equal(stderr, '')
   assert.equal(status, 0)
   for (const port of [0, 1]) {
     const said = [...stdout.matchAll(new RegExp(`^ {3}port ${port} ([<>]) (.*)$`, 'gm'))]
@@ -59,12 +60,13 @@ test('demo --no-vm --verbose shows a thousand lines a port and direction, each a
 
 test('demo where there is neither QEMU nor apt says so, and does it without a VM', async () => {
   using scratch = new Scratch()
-  for (const program of ['sh', 'cat', 'rm'])
+  for (const program of ['sh', 'cat', 'rm', 'mkdir'])
     symlinkSync(`/bin/${program}`, join(scratch.path, program))
-  const { status, stdout, left } = await runDemo([], {
+  const { status, stdout, stderr, left } = await runDemo([], {
     PATH: scratch.path,
     MDEVKIT_CACHE: join(scratch.path, 'cache'),
   })
+  assert.equal(stderr, '')
   assert.equal(status, 0)
   assert.match(
     stdout,
@@ -93,7 +95,7 @@ test('demo --no-vm killed leaves nothing behind either', async () => {
   await using run = new DemoRun(['--no-vm'])
   await run.stdout.waitFor(/port 0 {3}… 250/)
   assert.equal((await run.stop('SIGKILL')).status, 'SIGKILL')
-  while (run.left.length > 0 || run.processes.length > 0) await sleep(5) // the test's own time-out ends it
+  await until(() => assert.deepEqual([run.left, run.processes], [[], []]))
 })
 
 test('demo --no-vm ends when nobody reads what it says', async () => {

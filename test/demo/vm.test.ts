@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { prepareVm } from '../../vm/prepare.ts'
+import { until } from '../support/until.ts'
 import { DemoRun, runDemo } from './demo-run.ts'
 
 await prepareVm({ onProgress: (line) => process.stderr.write(`${line}\n`) })
@@ -31,7 +31,7 @@ test('demo boots a guest whose own driver talks through the card, beside another
   assert.match(stdout, /\n {3}interrupts +[1-9]/)
   assert.match(stdout, /\n {3}DMA maps +[1-9]/)
   assert.deepEqual(left, [])
-  assert.equal(other.status, 0)
+  assert.deepEqual([other.status, other.stderr], [0, ''])
   assert.deepEqual(other.left, [])
 
   const [, commandLine] = /QEMU was run as:\n([^]*?)\n\n/.exec(stdout) ?? []
@@ -53,16 +53,17 @@ test('demo ended by SIGINT while the guest is up exits 130 and leaves nothing be
 test('demo killed while the guest boots leaves nothing behind either', async () => {
   await using run = new DemoRun([])
   await run.stdout.waitFor(/A guest with the mdev/)
-  while (!run.processes.some(isQemu)) await sleep(5) // the test's own time-out ends it
+  await until(() => run.processes.some(isQemu), 'QEMU to run')
   await run.stop('SIGKILL')
-  while (run.left.length > 0 || run.processes.length > 0) await sleep(5)
+  await until(() => assert.deepEqual([run.left, run.processes], [[], []]))
 })
 
 test('demo killed when there is no more of the guest than its directory leaves nothing behind', async () => {
   await using run = new DemoRun([])
-  while (!run.left.some((name) => name.startsWith('mdevkit-guest-'))) await sleep(1)
+  const isThere = () => run.left.some((name) => name.startsWith('mdevkit-guest-'))
+  await until(isThere, 'a directory for the guest', { pauseMs: 1 })
   await run.stop('SIGKILL')
-  while (run.left.length > 0 || run.processes.length > 0) await sleep(5)
+  await until(() => assert.deepEqual([run.left, run.processes], [[], []]))
 })
 
 test('demo fails with 1 when QEMU ends', async () => {

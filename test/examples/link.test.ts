@@ -6,6 +6,7 @@ import { Host } from '../../src/host/host.ts'
 import { silentLogger } from '../../src/lib/log.ts'
 import { Client } from '../../src/vfio-user/client.ts'
 import { Scratch } from '../support/scratch.ts'
+import { until } from '../support/until.ts'
 
 const uuid = (number: number) => `83b8f4f2-509f-382f-3c1e-${String(number).padStart(12, '0')}`
 const JOIN = [['group', uuid(0)]] as const
@@ -44,7 +45,7 @@ test('link commits links for all cards of a group when the first is opened, and 
     )
     for (const client of clients) client.detach()
     await Promise.all(closed)
-    while (free().join() !== '8,8') await new Promise(setImmediate) // one host hears of it from the other
+    await until(() => assert.deepEqual(free(), ['8', '8'])) // one host hears of it from the other
   } finally {
     for (const host of hosts) host.close()
   }

@@ -5,6 +5,7 @@ import { once } from 'node:events'
 import { after, before, test } from 'node:test'
 import { ended } from '../support/child.ts'
 import { type Mounted, mountForTests } from './mounted.ts'
+import { until } from '../support/until.ts'
 
 let mounted: Mounted
 let release: () => Promise<void>
@@ -18,8 +19,11 @@ after(() => release())
 async function beginWaiting(script: string, count = 1): Promise<ChildProcess> {
   await mounted.ask('slow')
   const shell = mounted.begin(script)
-  let waiting = 0
-  while (waiting < count) waiting += (await mounted.ask<string[]>('slow')).length
+  const waiting: string[] = []
+  await until(async () => {
+    waiting.push(...(await mounted.ask<string[]>('slow')))
+    assert.equal(waiting.length, count)
+  })
   return shell
 }
 

@@ -1,4 +1,5 @@
 /** A test tree, mounted and served by a process of its own, and shells that use it. */
+import assert from 'node:assert/strict'
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync } from 'node:fs'
@@ -7,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 import { mountsAt } from '../../src/os/mount.ts'
 import { type Ended, ended, start } from '../support/child.ts'
 import { Scratch } from '../support/scratch.ts'
+import { until } from '../support/until.ts'
 
 const PROGRAM = fileURLToPath(new URL('./mount-program.js', import.meta.url))
 
@@ -70,10 +72,11 @@ export class Mounted implements AsyncDisposable {
 
   /** Asks again and again until the answer is as wanted: each time, the process has gone on. */
   async until<T>(command: string, isWanted: (answer: T) => boolean): Promise<T> {
-    for (;;) {
+    return until(async () => {
       const answer = await this.ask<T>(command)
-      if (isWanted(answer)) return answer
-    }
+      assert.ok(isWanted(answer), `${command}: ${JSON.stringify(answer)}`)
+      return answer
+    })
   }
 
   /** Resolves when it has said so on standard error. @throws it has ended before */

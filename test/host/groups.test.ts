@@ -6,6 +6,7 @@ import type { MdevSnapshot } from '../../src/mdev/state.ts'
 import { ClientProcess } from '../support/client-process.ts'
 import { leftIn, Mdevkit, PROJECT, serve } from '../support/mdevkit.ts'
 import { Scratch } from '../support/scratch.ts'
+import { until } from '../support/until.ts'
 
 const DRIVER = `${PROJECT}test/host/fixtures/peer.ts`
 const GROUP = '83b8f4f2-509f-382f-3c1e-0000000000ff'
@@ -252,7 +253,7 @@ async function attachBoth(client: ClientProcess, ...sockets: string[]): Promise<
 
 /** Attaches and detaches once more, when hosts have noticed that those before have gone. */
 async function settled(client: ClientProcess, socket: string): Promise<void> {
-  while ((await client.attach(socket)) !== 'attached');
+  await until(async () => assert.equal(await client.attach(socket), 'attached'))
   await client.detach(socket)
 }
 

@@ -14,6 +14,7 @@ import type { ControlPlane } from '../../src/mdev/control-plane.ts'
 import { driverOf, uuid } from '../mdev/support.ts'
 import { openFds } from '../support/fds.ts'
 import { Api, refusalIn } from './support.ts'
+import { until } from '../support/until.ts'
 
 const DEFINITION = { type: 'test-1', start: 'manual', attributes: [] } as const
 
@@ -218,9 +219,9 @@ describe('EventStreams', () => {
 
   /** Resolves once only so many are open. */
   async function endOf(api: Api, count: number): Promise<void> {
-    for (;;) {
+    await until(async () => {
       const { body } = await api.ask('GET', '/metrics')
-      if (String(body).includes(`mdevkit_event_streams ${count}\n`)) return
-    }
+      assert.equal(/^mdevkit_event_streams (\d+)$/m.exec(String(body))?.[1], `${count}`)
+    })
   }
 })

@@ -1,7 +1,7 @@
 /** Shapes: what passes is what a JSON Schema validator of others lets pass, and what is wrong is said. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { Check } from 'typebox/value'
 import { type Shape, type Static, Type } from '../../src/lib/shape.ts'
 import { faultOf, hasShape } from '../../src/lib/shape-fault.ts'

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { test } from 'node:test'
 import { isRunning, processIdentity, processName } from '../../src/os/process.ts'
 import { ended, start } from '../support/child.ts'
+import { until } from '../support/until.ts'
 
 test('processName() is what ps shows, and ? for a process that has gone', async () => {
   const child = start('cat', [])
@@ -41,7 +42,7 @@ test('processIdentity() is of no zombie', async () => {
   assert.ok(child.stdout !== null)
   const [chunk] = (await once(child.stdout, 'data')) as [Buffer]
   const pid = Number(String(chunk))
-  while (processIdentity(pid) !== undefined) await new Promise(setImmediate)
+  await until(() => assert.equal(processIdentity(pid), undefined))
   child.stdin?.end()
   await ended(child)
 })

@@ -14,7 +14,7 @@ test('until() returns what was looked for, once it is there', async () => {
 
 test('until() says at its end what it saw last', async () => {
   let count = 0
-  const options = { patienceMs: 0, pause: () => {} }
+  const options = { patienceMs: 0 }
   await assert.rejects(
     until(() => assert.equal(++count, 0), undefined, options),
     {

@@ -1,6 +1,6 @@
 /** Waiting for what no event tells of: it is looked at again and again, and a wait that is in vain says what was seen last. */
 import assert from 'node:assert/strict'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 
 /** Many times what anything takes, and far from the end of the runner's patience, who could only say that a test hangs. */
 const PATIENCE_MS = 90_000
@@ -8,8 +8,8 @@ const PAUSE_MS = 5
 
 export interface UntilOptions {
   readonly patienceMs?: number
-  /** Lets the others go on between two looks; a few milliseconds unless given. */
-  readonly pause?: () => unknown
+  /** Between two looks; 0 lets this process alone go on. */
+  readonly pauseMs?: number
 }
 
 /**
@@ -19,9 +19,9 @@ export interface UntilOptions {
  * @throws what `look` threw last, when that has not come to pass after a long time
  */
 export async function until<T>(
-  look: () => T | Promise<T>,
+  look: () => T | false | Promise<T | false>,
   expected = 'it to come about',
-  { patienceMs = PATIENCE_MS, pause = () => sleep(PAUSE_MS) }: UntilOptions = {},
+  { patienceMs = PATIENCE_MS, pauseMs = PAUSE_MS }: UntilOptions = {},
 ): Promise<T> {
   const began = performance.now()
   for (;;) {
@@ -31,8 +31,11 @@ export async function until<T>(
       throw new assert.AssertionError({ message: `expected ${expected}`, operator: 'until' })
     } catch (error) {
       if (!(error instanceof assert.AssertionError)) throw error
-      if (performance.now() - began < patienceMs) await pause()
-      else throw new Error(`not within ${patienceMs} ms: ${error.message}`, { cause: error })
+      if (performance.now() - began >= patienceMs) {
+        error.message = `not within ${patienceMs} ms: ${error.message}`
+        throw error
+      }
+      await (pauseMs > 0 ? sleep(pauseMs) : turn())
     }
   }
 }

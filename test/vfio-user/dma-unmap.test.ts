@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict'
 import { ftruncateSync, openSync, writeSync } from 'node:fs'
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
 import { Fds, makeMemfd, MFD_ALLOW_SEALING, openFds } from '../support/fds.ts'
 import { resourcesOf } from '../support/resources.ts'
 import { BusyThreadPool } from '../support/thread-pool.ts'
@@ -23,6 +22,7 @@ import {
   u64,
 } from '../support/vfio-user-raw.ts'
 import { type Served, serveTestDevice } from '../support/vfio-user-served.ts'
+import { until } from '../support/until.ts'
 
 const ALL = 2
 const BITMAP = 1
@@ -106,7 +106,7 @@ describe('DMA_UNMAP', () => {
       const reply = client.request(DMA_UNMAP, request).finally(() => {
         answered = true
       })
-      while (served.stats.dmaUnmaps === dmaUnmaps) await turn()
+      await until(() => assert.equal(served.stats.dmaUnmaps, dmaUnmaps + 1))
       assert.throws(() => device.dma.readU8(0x10000), { code: 'EFAULT' })
       assert.equal(answered, false)
       await pool.release()
@@ -123,7 +123,7 @@ describe('DMA_UNMAP', () => {
     const moved = device.dma.writeFromFile([{ iova: 0x10000, length: 6 }], disk, 0)
     const { dmaUnmaps } = served.stats
     client.request(DMA_UNMAP, dmaUnmap({ iova: 0x10000, size: 0x2000 })).catch(() => {})
-    while (served.stats.dmaUnmaps === dmaUnmaps) await turn()
+    await until(() => assert.equal(served.stats.dmaUnmaps, dmaUnmaps + 1))
     client.close()
     await served.idle()
     assert.equal(resourcesOf().shared.length, 1)

@@ -31,6 +31,7 @@ import {
   versionPayload,
 } from '../support/vfio-user-raw.ts'
 import { type Served, serveTestDevice } from '../support/vfio-user-served.ts'
+import { until } from '../support/until.ts'
 
 const MIB = 1048576
 /** Section 3: the header, the data of one transfer, and 64 bytes for the largest fixed payload. */
@@ -447,9 +448,8 @@ describe('without free fd numbers', () => {
     await served.idle()
     client = RawClient.connect(served.path)
     await withoutFreeFds(async () => {
-      while (!served.lines.some((line) => line.includes('accept on fd'))) {
-        await new Promise((resolve) => setImmediate(resolve))
-      }
+      const isSaid = () => served.lines.some((line) => line.includes('accept on fd'))
+      await until(isSaid, 'a line about accept', { pauseMs: 0 })
     })
     assertSuccess(await client.request(VERSION, versionPayload(QEMU_JSON)))
     await client.assertAlive()

@@ -15,6 +15,7 @@ import {
   versionPayload,
 } from '../support/vfio-user-raw.ts'
 import { type Served, serveTestDevice } from '../support/vfio-user-served.ts'
+import { until } from '../support/until.ts'
 
 const CONNECTIONS = 500
 /** Connections that may be accepted before a request that waits: one for each look at what is ready. */
@@ -65,7 +66,10 @@ describe('a flood of connections to one socket', () => {
       await first.assertAlive()
     }
     assert.ok(longest <= MOST_BEFORE, `${longest} connections before a request`)
-    while (linesOf('refused') < connected) await polite.assertAlive()
+    await until(async () => {
+      await polite.assertAlive()
+      assert.equal(linesOf('refused'), connected)
+    })
     await first.assertAlive()
     assert.deepEqual(openFds(), before)
   })
@@ -77,7 +81,10 @@ describe('without fd numbers', () => {
     using waiting = RawClient.connect(served.path)
     let requests = 0
     await withoutFreeFds(async () => {
-      while (linesOf('EMFILE') === 0) await polite.assertAlive()
+      await until(async () => {
+        await polite.assertAlive()
+        return linesOf('EMFILE') > 0
+      }, 'a line with EMFILE')
       for (; requests < 1000; requests++) await polite.assertAlive()
     })
     const tries = linesOf('EMFILE')

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
 import { ControlClient } from '../../src/host/control-client.ts'
 import { hostSocket } from '../../src/host/paths.ts'
 import { cacheDirectory } from '../../vm/cache.ts'
@@ -17,6 +16,7 @@ import { prepareVm, type VmAssets } from '../../vm/prepare.ts'
 import { formatMdev } from '../../src/cli/nodedev-xml.ts'
 import { Mdevkit, PROJECT } from '../support/mdevkit.ts'
 import { Scratch } from '../support/scratch.ts'
+import { until } from '../support/until.ts'
 
 const UUID = '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001'
 const DOMAIN = `mdevkit-${UUID}`
@@ -86,14 +86,18 @@ describe('libvirt', () => {
 
   /** Resolves when the domain is in a state. */
   async function domainIs(state: string): Promise<void> {
-    while ((await libvirt.virsh('domstate', DOMAIN)).trim() !== state) await delay(100)
+    await until(
+      async () => assert.equal((await libvirt.virsh('domstate', DOMAIN)).trim(), state),
+      undefined,
+      { pauseMs: 100 },
+    )
   }
 
   test('defines and starts the domain as it is printed, whose QEMU then has the mdev', async () => {
     await libvirt.virsh('define', scratch.write('domain.xml', printed))
     await libvirt.virsh('start', DOMAIN)
     await domainIs('running')
-    assert.match(control.parent.mdevs[0]?.client ?? '', /qemu/)
+    await until(() => assert.match(control.parent.mdevs[0]?.client ?? '', /qemu/))
     await libvirt.virsh('destroy', DOMAIN)
     await domainIs('shut off')
     await libvirt.virsh('undefine', DOMAIN)
@@ -116,7 +120,8 @@ describe('libvirt', () => {
       )
     await validate('domain.rng', booting)
     await libvirt.virsh('create', scratch.write('booting.xml', booting))
-    while ((await libvirt.virsh('list', '--name')).includes(DOMAIN)) await delay(100)
+    const running = async () => (await libvirt.virsh('list', '--name')).trim()
+    await until(async () => assert.equal(await running(), ''), undefined, { pauseMs: 100 })
     assert.match(readFileSync(log, 'latin1'), /ff00: 1b36:be11/)
   })
 })

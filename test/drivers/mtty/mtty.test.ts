@@ -17,6 +17,7 @@ import type {
 import { mtty } from '../../../drivers/mtty/mtty.ts'
 import { Scratch } from '../../support/scratch.ts'
 import { FCR, IER, IIR, LCR, LSR, MCR, MSR, RBR, THR } from './support.ts'
+import { until } from '../../support/until.ts'
 
 type MttyMdev = Parameters<typeof mtty.probe>[0]
 const TYPES = { 1: mtty.types['1']!, 2: mtty.types['2']! }
@@ -134,11 +135,11 @@ test('mtty with sockets carries bytes between guest and peer', async () => {
   uart.write(1, 0x09, 1) // interrupts for received data and modem status
   const peer = connect(status.port1)
   await once(peer, 'connect')
-  while ((uart.read(MSR, 1) & 0x80) === 0) await new Promise((resolve) => setImmediate(resolve))
+  await until(() => (uart.read(MSR, 1) & 0x80) !== 0, 'a carrier')
   uart.write(THR, 0x51, 1)
   assert.equal(String(await once(peer, 'data')), 'Q')
   peer.write('A')
-  while (!mdev.lines[1]!.asserted) await new Promise((resolve) => setImmediate(resolve))
+  await until(() => mdev.lines[1]!.asserted, 'an interrupt')
   assert.equal(uart.read(RBR, 1), 0x41)
   device.remove?.()
   await once(peer, 'close')
@@ -155,7 +156,7 @@ test('a guest that opens its port as Linux does gets what a peer sent before', a
   const peer = connect(join(scratch.path, 'port0'))
   const words = 'sent long before anybody had opened the port, and longer than any FIFO of a 16550A'
   peer.write(words)
-  while ((uart.read(MSR, 1) & 0x80) === 0) await new Promise((resolve) => setImmediate(resolve))
+  await until(() => (uart.read(MSR, 1) & 0x80) !== 0, 'a carrier')
   for (let round = 0; round < 3; round++) {
     // serial8250_do_startup, then set_termios: clears the FIFOs and reads RX and LSR blindly, several times
     write(FCR, 0x01, 0x07, 0x00)
@@ -175,11 +176,10 @@ test('a guest that opens its port as Linux does gets what a peer sent before', a
   }
   write(MCR, 0x0b)
   let received = ''
-  while (received.length < words.length) {
-    if (uart.read(LSR, 1) & 0x01) received += String.fromCharCode(uart.read(RBR, 1))
-    else await new Promise((resolve) => setImmediate(resolve))
-  }
-  assert.equal(received, words)
+  await until(() => {
+    while (uart.read(LSR, 1) & 0x01) received += String.fromCharCode(uart.read(RBR, 1))
+    assert.equal(received, words)
+  })
   device.remove?.()
   await once(peer.resume(), 'close')
 })

@@ -17,6 +17,7 @@ import {
   RDY,
   Stage,
 } from './nvme-host.ts'
+import { until } from '../../support/until.ts'
 
 const [WRITE, READ, COMPARE] = [1, 2, 5] as const
 const SHUTDOWN_OCCURRING = 0x04
@@ -37,7 +38,10 @@ async function busy(stage: Stage, host: NvmeHost, count: number): Promise<number
       cdw12: 7,
     })
   host.ring(host.queue(1))
-  while (stage.slice.underWay < count) await host.get(CSTS)
+  await until(async () => {
+    await host.get(CSTS)
+    assert.equal(stage.slice.underWay, count)
+  })
   return buffer
 }
 
@@ -101,7 +105,7 @@ test('nvme that is reset by the client starts from nothing, once the disk is don
   await busy(stage, host, 3)
   let isReset = false
   const reset = host.client.reset().then(() => (isReset = true))
-  while (stage.slice.quiescing === 0) await new Promise((resolve) => setImmediate(resolve))
+  await until(() => stage.slice.quiescing > 0, 'the disk to be quiesced')
   assert.equal(isReset, false)
   stage.slice.free()
   await reset
@@ -169,9 +173,12 @@ for (const memory of MEMORIES) {
       const read = { opcode: READ, nsid: 1, prp1: host.allocate() }
       assert.equal(await pin(host), false)
       void host.begin(queue, ...Array.from({ length: count }, () => read))
-      while (host.unread(queue) < count) await host.get(CSTS)
+      await until(async () => {
+        await host.get(CSTS)
+        assert.equal(host.unread(queue), count)
+      })
       // by message, an interrupt comes once the entry is known to be there
-      while (!(await pin(host))) await host.get(CSTS)
+      await until(() => pin(host), 'the pin to be asserted')
     }
   })
 }
@@ -205,7 +212,10 @@ test('nvme whose shutdown is asked for again has flushed again when that is comp
   stage.slice.hold()
   await host.set(CC, CC_ENABLE | (1 << 14))
   free()
-  while (stage.slice.underWay > 1) await host.get(CSTS)
+  await until(async () => {
+    await host.get(CSTS)
+    assert.equal(stage.slice.underWay, 1)
+  })
   for (let i = 0; i < 5; i++) assert.equal((await host.get(CSTS)) & 0x0c, SHUTDOWN_OCCURRING)
   stage.slice.free()
   await host.status(0x0c, SHUTDOWN_COMPLETE)
