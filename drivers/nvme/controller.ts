@@ -73,7 +73,7 @@ export class Controller implements QueueHost {
     this.dma = options.dma
     this.interrupts = options.interrupts
     this.#madeAt = options.clock.now()
-    this.#poll = new ShadowPoll(() => this.work())
+    this.#poll = new ShadowPoll(options.clock, () => this.work())
   }
 
   /** Whether commands are taken. */

@@ -1,85 +1,72 @@
-/**
- * Looks at doorbells in memory, and goes on looking for a while after the guest has moved one: what it stores meanwhile needs
- * no ring. How long depends on how often that paid: a guest that waits for each of its commands moves nothing meanwhile.
- */
+/** Looks at doorbells in memory: when the guest rings, and while that pays by the time instead. */
+import type { Clock } from 'mdevkit'
+import { LookPace } from './look-pace.ts'
 import type { Queues } from './queues.ts'
 
-/** Most turns of the event loop without anything new after which the guest is asked to ring. */
-const MAX_TURNS = 32
-
 export class ShadowPoll {
-  readonly #onTurn: () => void
-  /** How many turns to go on for; 0 is not at all. */
-  #turns = 0
-  /** Turns left; 0 while the guest rings. */
-  #left = 0
-  #found = false
-  #isTurn = false
-  #next: NodeJS.Immediate | undefined
+  readonly #clock: Clock
+  readonly #onTime: () => void
+  readonly #pace = new LookPace()
+  /** Entries that were found since the last {@link settle}. */
+  #entries = 0
+  /** It is time to look. */
+  #isTime = false
+  #callOff: (() => void) | undefined
 
-  /** @param onTurn to call {@link look} and {@link settle} */
-  constructor(onTurn: () => void) {
-    this.#onTurn = onTurn
+  /** @param onTime to call {@link look} and {@link settle} */
+  constructor(clock: Clock, onTime: () => void) {
+    this.#clock = clock
+    this.#onTime = onTime
   }
 
   /** Takes the tails that the guest has stored. */
   look(queues: Queues): void {
-    const count = this.#lookAt(queues)
-    if (count === 0) return
-    this.#found ||= this.#left > 0
-    if (count > 1) this.#turns ||= 1 // there are more where these came from
-    this.#lookOn(queues)
+    this.#lookAt(queues)
   }
 
-  /** All that was found is under way: decides whether to go on looking. @returns whether there is more by now */
+  /**
+   * All that was found is under way, and what has ended of it was not told yet: decides how the next is heard of.
+   *
+   * @returns whether there is more by now
+   */
   settle(queues: Queues): boolean {
-    const isTurn = this.#isTurn
-    this.#isTurn = false
-    if (isTurn && --this.#left === 0) this.#learn()
-    if (this.#left > 0) {
-      this.#next ??= setImmediate(this.#turn)
+    if (this.#entries > 0 || this.#isTime) {
+      this.#pace.looked(this.#entries, this.#clock.now())
+      this.#entries = 0
+    }
+    this.#isTime = false
+    const { interval } = this.#pace
+    if (interval !== undefined) {
+      for (const queue of queues.submission.values()) queue.hush()
+      this.#callOff ??= this.#clock.after(interval, this.#time)
       return false
     }
     for (const queue of queues.submission.values()) queue.ask()
-    if (this.#lookAt(queues) === 0) return false
-    this.#turns ||= 1 // it did not wait for what it has sent before
-    this.#lookOn(queues)
-    return true
+    return this.#lookAt(queues) > 0
   }
 
-  /** No more turns. */
+  /** No more looks by the time. */
   stop(): void {
-    if (this.#next !== undefined) clearImmediate(this.#next)
-    this.#next = undefined
-    this.#left = 0
-    this.#isTurn = false
+    this.#callOff?.()
+    this.#callOff = undefined
+    this.#isTime = false
   }
 
-  readonly #turn = (): void => {
-    this.#next = undefined
-    this.#isTurn = true
-    this.#onTurn()
+  readonly #time = (): void => {
+    this.#callOff = undefined
+    this.#isTime = true
+    this.#onTime()
   }
 
-  #learn(): void {
-    this.#turns = this.#found ? Math.min(2 * this.#turns, MAX_TURNS) : this.#turns >> 1
-    this.#found = false
-  }
-
-  /** Has the guest not ring, if it is looked at from now on. */
-  #lookOn(queues: Queues): void {
-    this.#left = this.#turns
-    this.#isTurn = false
-    if (this.#left > 0) for (const queue of queues.submission.values()) queue.hush()
-  }
-
-  /** @returns how many entries there are to be taken */
+  /** @returns how many entries are new */
   #lookAt(queues: Queues): number {
     let count = 0
     for (const queue of queues.submission.values()) {
+      const before = queue.work
       queue.look()
-      if (queue.shadow !== undefined) count += queue.work
+      count += queue.work - before
     }
+    this.#entries += count
     return count
   }
 }
