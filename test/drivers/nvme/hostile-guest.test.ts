@@ -233,12 +233,14 @@ class Guest {
     }
   }
 
-  /** Deletes a pair of queues, whose commands end before that, and makes it anew. */
+  /** Deletes a pair of queues, whose commands end before that or were never taken, and makes it anew. */
   async #renew(id: number): Promise<void> {
     const { host } = this
     const queue = host.queue(id)
     await this.#finish(host.command({ opcode: DELETE_SQ, cdw10: id }))
-    await this.until(`the commands of queue ${id} end`, () => this.open.get(queue)!.size === 0)
+    // what was being read by message is not taken any more, and goes with its queue
+    if (this.#memory === 'shared')
+      await this.until(`the commands of queue ${id} end`, () => this.open.get(queue)!.size === 0)
     await this.#finish(host.command({ opcode: DELETE_CQ, cdw10: id }))
     this.open.delete(queue)
     host.held.delete(queue)
