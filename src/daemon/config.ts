@@ -3,7 +3,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { parse } from 'smol-toml'
-import { type Static, Type } from '../lib/shape.ts'
+import { type Static, Type } from 'typebox'
 import { shapeFault } from '../http/shape-fault.ts'
 import { describeError, ErrnoError } from '../lib/errno.ts'
 import { parseBytes } from '../lib/format.ts'
@@ -11,7 +11,7 @@ import type { AttributeTexts } from '../mdev/attribute.ts'
 import type { LaunchConfig } from './host-launch.ts'
 import type { QuotaLimits } from './quotas.ts'
 
-const EXACT = { additionalProperties: false } as const
+const EXACT = { additionalProperties: false }
 const Id = Type.Integer({ minimum: 0, maximum: 0xffff_fffe })
 const NameOrId = Type.Union([Type.String({ minLength: 1 }), Id])
 const Count = Type.Integer({ minimum: 0 })

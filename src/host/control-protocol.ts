@@ -5,8 +5,8 @@
  * Refusals cross as errno: `error.code` is the number, `error.data.code` its name.
  */
 import type { Socket } from 'node:net'
-import { type Static, type Shape, Type } from '../lib/shape.ts'
-import { faultOf } from '../lib/shape-fault.ts'
+import { type Static, type TSchema, Type } from 'typebox'
+import { Check, Errors } from 'typebox/value'
 import {
   createMessageConnection,
   ErrorCodes,
@@ -25,7 +25,7 @@ import type { MdevSnapshot, ParentNow, ParentSnapshot } from '../mdev/state.ts'
 export const CONTROL_VERSION = 1
 
 const Attributes = Type.Unsafe<AttributeTexts>(
-  Type.Array(Type.Array(Type.String(), { minItems: 2, maxItems: 2 })),
+  Type.Array(Type.Tuple([Type.String(), Type.String()])),
 )
 
 /** What each method takes. */
@@ -96,16 +96,16 @@ export function answer<M extends ControlMethod>(
   )
 }
 
-/** The same for a method of another protocol, whose parameters have a shape of their own. */
+/** The same for a method of another protocol, whose parameters are as `schema` says. */
 export function answerChecked(
   connection: MessageConnection,
   method: string,
-  shape: Shape,
+  schema: TSchema,
   handler: (params: unknown) => unknown,
 ): void {
   connection.onRequest(method, async (params: unknown): Promise<unknown> => {
     try {
-      check(method, shape, params)
+      check(method, schema, params)
       return await handler(params)
     } catch (error) {
       const message = withPlace(error instanceof Error ? error.message : String(error), error)
@@ -116,10 +116,10 @@ export function answerChecked(
 }
 
 /** @throws EINVAL */
-function check(method: string, shape: Shape, params: unknown): void {
-  const fault = faultOf(shape, params)
-  if (fault === undefined) return
-  throw new ErrnoError('EINVAL', `${[method, ...fault.path].join('/')}: ${fault.why}`)
+function check(method: string, schema: TSchema, params: unknown): void {
+  if (Check(schema, params)) return
+  const [fault] = Errors(schema, params)
+  throw new ErrnoError('EINVAL', `${method}${fault?.instancePath ?? ''}: ${fault?.message}`)
 }
 
 /** Where nobody reads any more: it could not be written, or its answer never came. */

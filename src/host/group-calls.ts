@@ -5,7 +5,7 @@
 import { once } from 'node:events'
 import { rmSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
-import { type Shape, Type } from '../lib/shape.ts'
+import { type TSchema, Type } from 'typebox'
 import { ErrorCodes, ResponseError } from 'vscode-jsonrpc/node'
 import type { GroupHold, GroupParty, GroupUse } from '../mdev/group.ts'
 import { isAnswered, listenUnix } from '../os/unix-socket.ts'
@@ -15,7 +15,7 @@ import { codeOf } from './lock-files.ts'
 const GROUP_OPEN = 'groupOpen'
 
 const Member = Type.Object({ uuid: Type.String(), parent: Type.String(), type: Type.String() })
-const Use: Shape = Type.Object({
+const Use: TSchema = Type.Object({
   id: Type.String(),
   number: Type.Integer(),
   uuid: Type.String(),

@@ -10,9 +10,10 @@
 import { randomUUID } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Shape, type Static, Type } from '../lib/shape.ts'
+import { type Static, Type } from 'typebox'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { hasShape } from '../lib/shape-fault.ts'
+import { Check } from 'typebox/value'
+import type { TSchema } from 'typebox'
 import { ErrnoError } from '../lib/errno.ts'
 import { type GroupMember, type GroupUser, inUse } from '../mdev/group.ts'
 import { readSmallFile } from '../os/atomic-file.ts'
@@ -164,7 +165,7 @@ function refuse(user: UserRecord | undefined, number: number, tries: number): ty
 }
 
 /** What the holder of its lock has written; nothing where it has just gone. @throws EIO it is none of ours */
-function read<T>(path: string, shape: Shape<T>): T | undefined {
+function read<S extends TSchema>(path: string, schema: S): Static<S> | undefined {
   let record: unknown
   try {
     record = JSON.parse(readSmallFile(path, MAX_RECORD))
@@ -172,6 +173,6 @@ function read<T>(path: string, shape: Shape<T>): T | undefined {
     if (codeOf(error) === 'ENOENT') return undefined
     throw new ErrnoError('EIO', `${path}: cannot be read`, { cause: error })
   }
-  if (hasShape(shape, record)) return record
+  if (Check(schema, record)) return record
   throw new ErrnoError('EIO', `${path}: not written by mdevkit`)
 }

@@ -1,6 +1,6 @@
 /** What the API's description says of each route: what goes in, what comes out, and how it refuses. */
 import type { FastifySchema } from 'fastify'
-import { type Shape, Type } from '../lib/shape.ts'
+import { type TSchema, Type } from 'typebox'
 import type { Route } from './routes.ts'
 import * as shapes from './shapes.ts'
 
@@ -23,7 +23,7 @@ export function schemaOfOther(
   name: string,
   summary: string,
   contentType: string,
-  shape: Shape = Type.String(),
+  shape: TSchema = Type.String(),
 ): FastifySchema {
   const content = { [contentType]: { schema: shape } }
   return {

@@ -1,7 +1,7 @@
 /** The web framework as we use it: our shapes check, our errors answer, and what it would do by itself is off. */
 import swagger from '@fastify/swagger'
 import { fastify, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
-import type { Shape } from '../lib/shape.ts'
+import type { TSchema } from 'typebox'
 import { describeError, ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import { type Answer, answerOf, isRefusal, refusalByStatus } from './refusal.ts'
@@ -29,7 +29,7 @@ export async function createFramework(version: string, log: Logger): Promise<Fas
   app.removeContentTypeParser('text/plain')
   app.setValidatorCompiler(({ schema, httpPart }: Part) => {
     return (value: unknown) => {
-      const fault = shapeFault(schema as Shape, value, httpPart ?? 'request')
+      const fault = shapeFault(schema as TSchema, value, httpPart ?? 'request')
       return fault === undefined ? { value } : { error: new ErrnoError('EINVAL', fault) }
     }
   })

@@ -1,5 +1,5 @@
 /** The HTTP API as a table: method, path, shapes, and what of the control plane answers. */
-import { type Static, type Shape, Type } from '../lib/shape.ts'
+import { type Static, type TSchema, Type } from 'typebox'
 import { type ErrnoCode, ErrnoError } from '../lib/errno.ts'
 import type { ControlPlane, TakeOptions } from '../mdev/control-plane.ts'
 import type { Access } from './access.ts'
@@ -15,39 +15,42 @@ export interface Route {
   readonly summary: string
   /** The least that the sender must be allowed. */
   readonly needs: Access
-  readonly params?: Shape
-  readonly query?: Shape
-  readonly body?: Shape
+  readonly params?: TSchema
+  readonly query?: TSchema
+  readonly body?: TSchema
   readonly status: 200 | 201 | 204
   /** Undefined: nothing is sent. */
-  readonly reply?: Shape
+  readonly reply?: TSchema
   /** What it refuses with, besides what every route does. */
   readonly refusals: readonly ErrnoCode[]
   /** @param given checked against the shapes */
-  run(plane: ControlPlane, given: Given<Shape, Shape, Shape>): Promise<unknown>
+  run(plane: ControlPlane, given: Given<TSchema, TSchema, TSchema>): Promise<unknown>
 }
 
-interface Given<P extends Shape, Q extends Shape, B extends Shape> {
+interface Given<P extends TSchema, Q extends TSchema, B extends TSchema> {
   readonly params: Static<P>
   readonly query: Static<Q>
   readonly body: Static<B>
 }
 
 interface TypedRoute<
-  P extends Shape,
-  Q extends Shape,
-  B extends Shape,
-  R extends Shape,
+  P extends TSchema,
+  Q extends TSchema,
+  B extends TSchema,
+  R extends TSchema,
 > extends Omit<Route, 'run'> {
   readonly params?: P
   readonly query?: Q
   readonly body?: B
   readonly reply?: R
-  run(plane: ControlPlane, given: Given<P, Q, B>): Promise<Shape extends R ? void : shapes.Told<R>>
+  run(
+    plane: ControlPlane,
+    given: Given<P, Q, B>,
+  ): Promise<TSchema extends R ? void : shapes.Told<R>>
 }
 
 /** A row whose handler is held to its shapes. */
-function route<P extends Shape, Q extends Shape, B extends Shape, R extends Shape>(
+function route<P extends TSchema, Q extends TSchema, B extends TSchema, R extends TSchema>(
   row: TypedRoute<P, Q, B, R>,
 ): Route {
   return row
@@ -56,7 +59,7 @@ function route<P extends Shape, Q extends Shape, B extends Shape, R extends Shap
 const ByParent = Type.Object({ parent: Type.String() })
 const ByUuid = Type.Object({ uuid: Type.String() })
 const ByKey = Type.Object({ parent: Type.String(), uuid: Type.String() })
-const EXACT = { additionalProperties: false } as const
+const EXACT = { additionalProperties: false }
 const TAKE_OVER = {
   takeOver: Type.Optional(
     Type.Literal('true', {

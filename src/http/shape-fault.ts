@@ -1,6 +1,6 @@
 /** What is wrong with a value that should have a shape, in words for whoever sent or wrote it. */
-import type { Shape } from '../lib/shape.ts'
-import { faultOf } from '../lib/shape-fault.ts'
+import type { TSchema } from 'typebox'
+import { Check, Errors } from 'typebox/value'
 
 /**
  * The first fault: `api.mode: must be integer`.
@@ -8,7 +8,12 @@ import { faultOf } from '../lib/shape-fault.ts'
  * @param whole what the value as a whole is called
  * @returns undefined where there is none
  */
-export function shapeFault(shape: Shape, value: unknown, whole: string): string | undefined {
-  const fault = faultOf(shape, value)
-  return fault && `${fault.path.join('.') || whole}: ${fault.why}`
+export function shapeFault(shape: TSchema, value: unknown, whole: string): string | undefined {
+  if (Check(shape, value)) return undefined
+  const [fault] = Errors(shape, value)
+  const key = fault?.instancePath.slice(1).replaceAll('/', '.')
+  const subject = key === undefined || key === '' ? whole : key
+  // so a key is refused that the shape does not have
+  const why = fault?.message === 'schema is false' ? 'not known here' : fault?.message
+  return `${subject}: ${why ?? 'malformed'}`
 }

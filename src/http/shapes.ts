@@ -1,14 +1,14 @@
 /** The model as JSON: what goes over the API in either direction, in the words of `src/mdev/`. */
-import { type Static, type Shape, Type } from '../lib/shape.ts'
+import { type Static, type TSchema, Type } from 'typebox'
 import type { AttributeSchema, AttributeTexts } from '../mdev/attribute.ts'
 
 /** What a handler may answer where `S` is promised: the same, but nobody need be able to write to it. */
-export type Told<S extends Shape> = DeepReadonly<Static<S>>
+export type Told<S extends TSchema> = DeepReadonly<Static<S>>
 
 type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T
 
 /** A request is to hold nothing that is not known: a misspelt key would be ignored in silence. */
-const EXACT = { additionalProperties: false } as const
+const EXACT = { additionalProperties: false }
 
 export const Attributes = Type.Unsafe<AttributeTexts>(
   Type.Array(Type.Array(Type.String(), { minItems: 2, maxItems: 2 }), {
