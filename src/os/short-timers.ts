@@ -22,8 +22,10 @@ export class ShortTimers {
     'timerfd_create',
   )
   readonly #address = permanent(abi.Itimerspec.size)
-  readonly #spec = abi.Itimerspec.view().aim(
+  /** When it goes off. */
+  readonly #value = abi.Timespec.view().aim(
     new DataView(bytesAt(this.#address, abi.Itimerspec.size)),
+    abi.Itimerspec.offsets.it_value,
   )
   /** By when they are due. */
   readonly #timers: Timer[] = []
@@ -59,8 +61,8 @@ export class ShortTimers {
     if (this.#armed <= next) return
     this.#armed = next
     const ms = next - this.#now()
-    this.#spec.value_sec = Math.max(0, Math.floor(ms / MS_PER_S))
-    this.#spec.value_nsec = Math.max(SOONEST_NS, Math.ceil((ms % MS_PER_S) * NS_PER_MS))
+    this.#value.tv_sec = Math.max(0, Math.floor(ms / MS_PER_S))
+    this.#value.tv_nsec = Math.max(SOONEST_NS, Math.ceil((ms % MS_PER_S) * NS_PER_MS))
     check(timerfdSettime(this.#fd, 0, this.#address, 0), 'timerfd_settime')
   }
 

@@ -16,6 +16,8 @@ const HEADERS = [
   'sys/socket.h',
   'sys/uio.h',
   'sys/un.h',
+  'sys/timerfd.h',
+  'time.h',
   'sys/stat.h',
   'linux/aio_abi.h',
   'linux/falloc.h',
@@ -65,6 +67,8 @@ const WHOLE_FIELD: Readonly<Record<string, number>> = {
   'epoll_event.data': 8, // a union as wide as its u64
   'rusage.ru_utime': 16, // seconds and microseconds
   'rusage.ru_stime': 16,
+  'itimerspec.it_interval': 16, // the same, and nanoseconds
+  'itimerspec.it_value': 16,
 }
 
 const modules = (await abiModules()).filter(({ name }) => !WITHOUT_HEADER.has(name))
