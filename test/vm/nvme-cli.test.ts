@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
-import { closeSync, openSync, readSync, truncateSync } from 'node:fs'
+import { truncateSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import { nvme } from '../../drivers/nvme/nvme.ts'
 import { Host } from '../../src/host/host.ts'
@@ -15,14 +15,13 @@ import { bootGuest, type Guest } from '../../vm/guest.ts'
 import { prepareVm } from '../../vm/prepare.ts'
 import { shellInit } from '../../vm/shell.ts'
 import { Scratch } from '../support/scratch.ts'
+import { imageAt, PATIENCE, runIn } from './nvme-guest.ts'
 
 const UUID = '5d4b5b0c-6f0e-4e0c-9a2e-0c7a3a1f7e01'
 const SERIAL = 'MDEV-0001'
 const MIB = 2 ** 20
 const SIZE = 64 * MIB
 const BLOCKS = SIZE / 512
-/** An emulated guest on a machine that has much else to do. */
-const PATIENCE = { timeoutMs: 240_000 }
 
 /** Statuses as nvme-cli prints them, all with Do Not Retry. NVMe 1.4, figures 126 to 130 */
 const INVALID_OPCODE = '0x4001'
@@ -77,9 +76,7 @@ after(async () => {
 
 /** Runs a command in the guest that is to succeed. @returns what it printed */
 async function run(command: string): Promise<string> {
-  const { output, status } = await guest.run(command, PATIENCE)
-  assert.equal(status, 0, `${command}\n${output}`)
-  return output
+  return runIn(guest, command)
 }
 
 /** What one of nvme-cli's commands says as JSON. */
@@ -116,18 +113,6 @@ async function refused(status: string, commands: readonly string[]): Promise<voi
 async function feature(id: number, how = ''): Promise<number> {
   const output = await run(`nvme get-feature /dev/nvme0 -f ${id} ${how}`)
   return Number.parseInt(/value:(?:0x)?([0-9a-f]{8})/.exec(output)?.[1] ?? '', 16)
-}
-
-/** What the image has in the slice, which is at its beginning. */
-function imageAt(offset: number, length: number): Buffer {
-  const bytes = Buffer.alloc(length)
-  const fd = openSync(image, 'r')
-  try {
-    assert.equal(readSync(fd, bytes, 0, length, offset), length)
-  } finally {
-    closeSync(fd)
-  }
-  return bytes
 }
 
 test('identify: the controller, its namespace, and their lists', async () => {
@@ -372,7 +357,12 @@ test('blocks: written, read, compared, zeroed, deallocated and flushed, and none
   await run('nvme write /dev/nvme0n1 -s 8 -c 7 -z 4096 -d /tmp/random')
   await run('nvme flush /dev/nvme0n1')
   const [sum] = (await run('sha256sum /tmp/random')).split(' ')
-  assert.equal(createHash('sha256').update(imageAt(4096, 4096)).digest('hex'), sum)
+  assert.equal(
+    createHash('sha256')
+      .update(imageAt(image, 4096, 4096))
+      .digest('hex'),
+    sum,
+  )
   await run('nvme read /dev/nvme0n1 -s 8 -c 7 -z 4096 -d /tmp/data && cmp /tmp/data /tmp/random')
   await run('nvme compare /dev/nvme0n1 -s 8 -c 7 -z 4096 -d /tmp/random')
   await refused(COMPARE_FAILURE, ['compare /dev/nvme0n1 -s 9 -c 7 -z 4096 -d /tmp/random'])
@@ -450,15 +440,15 @@ test('admin commands: what there is not is refused, and so are queues that canno
 })
 
 test('format erases all blocks, and refuses what it has not', async () => {
-  assert.ok(imageAt(4096, 4096).some((byte) => byte !== 0))
+  assert.ok(imageAt(image, 4096, 4096).some((byte) => byte !== 0))
   await refused(INVALID_FORMAT, ['format /dev/nvme0n1 -l 1 -f', 'format /dev/nvme0n1 -i 1 -f'])
   await refused(INVALID_FIELD, ['format /dev/nvme0n1 -s 2 -f']) // by cryptography
   await refused(INVALID_NAMESPACE, ['admin-passthru /dev/nvme0 -O 0x80 -n 2'])
-  assert.ok(imageAt(4096, 4096).some((byte) => byte !== 0))
+  assert.ok(imageAt(image, 4096, 4096).some((byte) => byte !== 0))
   await run('nvme format /dev/nvme0n1 -s 1 -f')
   await run('nvme read /dev/nvme0n1 -s 8 -c 7 -z 4096 -d /tmp/data')
   await run('head -c 4096 /dev/zero | cmp /tmp/data -')
-  assert.ok(imageAt(0, SIZE).every((byte) => byte === 0))
+  assert.ok(imageAt(image, 0, SIZE).every((byte) => byte === 0))
 })
 
 test('there is no subsystem to reset, a rescan finds the same, and the kernel has nothing to complain of', async () => {

@@ -12,11 +12,10 @@ import { bootGuest, type GuestOptions } from '../../vm/guest.ts'
 import { prepareVm } from '../../vm/prepare.ts'
 import { shellInit } from '../../vm/shell.ts'
 import { Scratch } from '../support/scratch.ts'
+import { PATIENCE, runIn } from './nvme-guest.ts'
 
 const MIB = 2 ** 20
 const COPIED_MIB = 4
-/** An emulated guest on a machine that has much else to do. */
-const PATIENCE = { timeoutMs: 240_000 }
 
 interface Machine {
   readonly title: string
@@ -69,11 +68,7 @@ for (const { title, options, interrupts, complaints, warnings } of MACHINES) {
         ...PATIENCE,
         ...options,
       })
-      const run = async (command: string) => {
-        const { output, status } = await guest.run(command, PATIENCE)
-        assert.equal(status, 0, `${command}\n${output}`)
-        return output
-      }
+      const run = async (command: string) => runIn(guest, command)
       await run(`head -c ${COPIED_MIB * MIB} /dev/urandom >/tmp/data`)
       await run('dd if=/tmp/data of=/dev/nvme0n1 bs=128k seek=8 oflag=direct 2>/dev/null')
       await run(

@@ -3,7 +3,7 @@
  * host, while they write. Whatever a guest was told is flushed is there for the next one.
  */
 import assert from 'node:assert/strict'
-import { closeSync, openSync, readFileSync, readSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { after, before, test } from 'node:test'
 import { ControlClient } from '../../src/host/control-client.ts'
 import { vfioUserDevice } from '../../src/host/vmm-arguments.ts'
@@ -13,6 +13,7 @@ import { prepareVm, type VmAssets } from '../../vm/prepare.ts'
 import { shellInit } from '../../vm/shell.ts'
 import { Mdevkit } from '../support/mdevkit.ts'
 import { Scratch } from '../support/scratch.ts'
+import { imageAt, PATIENCE, runIn } from './nvme-guest.ts'
 
 const MIB = 2 ** 20
 const UUIDS = {
@@ -32,8 +33,6 @@ const UNIT = 16
 const RECORD = 4096
 /** Records that a guest writes before it is killed, or to show that it goes on. */
 const SOME = 15
-/** Emulated guests on a machine that has much else to do. */
-const PATIENCE = { timeoutMs: 240_000 }
 
 type Name = 'a' | 'b'
 
@@ -89,13 +88,6 @@ async function boot(name: Name, tools: readonly DiskTool[]): Promise<Guest> {
   return guest
 }
 
-/** Runs a command in a guest that is to succeed. @returns what it printed */
-async function run(guest: Guest, command: string): Promise<string> {
-  const { output, status } = await guest.run(command, PATIENCE)
-  assert.equal(status, 0, `${command}\n${output}`)
-  return output
-}
-
 function guestOf(name: Name): Guest {
   const guest = guests.get(name)
   assert.ok(guest)
@@ -108,17 +100,6 @@ function offsets(): ReadonlyMap<string, number> {
     slices: readonly { uuid: string; offset: number }[]
   }
   return new Map(slices.map(({ uuid, offset }) => [uuid, offset]))
-}
-
-function imageAt(offset: number, length: number): Buffer {
-  const bytes = Buffer.alloc(length)
-  const fd = openSync(image, 'r')
-  try {
-    assert.equal(readSync(fd, bytes, 0, length, offset), length)
-  } finally {
-    closeSync(fd)
-  }
-  return bytes
 }
 
 /** Writes the upper half of the disk, over and over, until `/stop` is there. `/round` is there when all of it was written. */
@@ -143,16 +124,16 @@ const verifyLowerHalf = (mark: string) =>
 test('each of two guests is verified while the other writes, and has its own bytes of the image', async () => {
   const both = ['a', 'b'] as const
   const markOf = (name: Name) => `SLICE-${name.toUpperCase()}.`
-  await Promise.all(both.map(async (name) => run(guestOf(name), writeUpperHalf(markOf(name)))))
+  await Promise.all(both.map(async (name) => runIn(guestOf(name), writeUpperHalf(markOf(name)))))
   await Promise.all(
     both.map(async (name) => {
-      const output = await run(guestOf(name), verifyLowerHalf(markOf(name)))
+      const output = await runIn(guestOf(name), verifyLowerHalf(markOf(name)))
       assert.doesNotMatch(output, /verify:/)
     }),
   )
   await Promise.all(
     both.map(async (name) =>
-      run(
+      runIn(
         guestOf(name),
         'until [ -e /round ]; do sleep 0.1; done; touch /stop; until [ -e /stopped ]; do sleep 0.1; done; [ ! -e /wrong ]',
       ),
@@ -160,12 +141,12 @@ test('each of two guests is verified while the other writes, and has its own byt
   )
   const places = offsets()
   for (const name of both) {
-    const bytes = imageAt(places.get(UUIDS[name])!, SLICE_MIB * MIB)
+    const bytes = imageAt(image, places.get(UUIDS[name])!, SLICE_MIB * MIB)
     for (let at = 0; at < bytes.length; at += UNIT)
       assert.equal(bytes.toString('latin1', at, at + 8), markOf(name), `${name} at ${at}`)
   }
   for (const offset of [places.get(UUIDS.idle)!, (IMAGE_MIB - SLICE_MIB) * MIB])
-    assert.ok(imageAt(offset, SLICE_MIB * MIB).every((byte) => byte === FILL))
+    assert.ok(imageAt(image, offset, SLICE_MIB * MIB).every((byte) => byte === FILL))
   assert.doesNotMatch(host.stderr.text, /^(debug|warn|error)/m)
 })
 
@@ -195,12 +176,12 @@ function lastFlushed(guest: Guest): number {
 
 /** The file system is whole, once its journal is replayed, and has all records of a file up to one. */
 async function check(guest: Guest, file: string, last: number): Promise<void> {
-  await run(
+  await runIn(
     guest,
     `/usr/sbin/e2fsck -p /dev/nvme0n1 || [ $? = 1 ]
     /usr/sbin/e2fsck -fn /dev/nvme0n1 && mkdir -p /mnt && mount -t ext4 /dev/nvme0n1 /mnt`,
   )
-  await run(
+  await runIn(
     guest,
     `seq 0 ${last} | while read n; do printf '%-${RECORD - 1}d\\n' $n; done >/expected
     head -c ${(last + 1) * RECORD} ${file} | cmp - /expected`,
@@ -209,15 +190,18 @@ async function check(guest: Guest, file: string, last: number): Promise<void> {
 
 /** Nothing in its log says that the disk has had any trouble. */
 async function hasNoticedNothing(guest: Guest): Promise<void> {
-  await run(guest, `! dmesg | grep -E 'nvme|ext4|EXT4' | grep -iE 'timeout|error|fail|reset|abort'`)
+  await runIn(
+    guest,
+    `! dmesg | grep -E 'nvme|ext4|EXT4' | grep -iE 'timeout|error|fail|reset|abort'`,
+  )
 }
 
 test('QEMU killed while its guest writes: what was flushed is there, and the other guest goes on', async () => {
   const format =
     '/usr/sbin/mke2fs -q -F -t ext4 /dev/nvme0n1 && mkdir -p /mnt && mount -t ext4 /dev/nvme0n1 /mnt'
   const [first, other] = [guestOf('a'), guestOf('b')]
-  await Promise.all([first, other].map(async (guest) => run(guest, format)))
-  await Promise.all([first, other].map(async (guest) => run(guest, writeRecords('/mnt/records'))))
+  await Promise.all([first, other].map(async (guest) => runIn(guest, format)))
+  await Promise.all([first, other].map(async (guest) => runIn(guest, writeRecords('/mnt/records'))))
   await Promise.all([flushing(first), flushing(other)])
   process.kill(first.pid, 'SIGKILL')
   assert.equal((await first.exited).signal, 'SIGKILL')
@@ -231,7 +215,7 @@ test('QEMU killed while its guest writes: what was flushed is there, and the oth
 
 test('the host killed while two guests write: what was flushed is there once it is started again', async () => {
   const [first, other] = [guestOf('a'), guestOf('b')]
-  await run(first, writeRecords('/mnt/more'))
+  await runIn(first, writeRecords('/mnt/more'))
   await Promise.all([flushing(first), flushing(other)])
   assert.equal((await host.stop('SIGKILL')).signal, 'SIGKILL')
   for (const guest of [first, other]) process.kill(guest.pid, 'SIGKILL')

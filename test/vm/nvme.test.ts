@@ -14,6 +14,7 @@ import { bootGuest, type Guest } from '../../vm/guest.ts'
 import { prepareVm } from '../../vm/prepare.ts'
 import { SHELL_READY, shellInit } from '../../vm/shell.ts'
 import { Scratch } from '../support/scratch.ts'
+import { PATIENCE, runIn } from './nvme-guest.ts'
 
 const UUID = '5d4b5b0c-6f0e-4e0c-9a2e-0c7a3a1f7e01'
 const SERIAL = 'MDEV-0001'
@@ -22,8 +23,6 @@ const SIZE_MIB = 256
 /** Ten files, 100 MB in all. */
 const FILES = 10
 const FILE_SIZE = 10_000_000
-/** An emulated guest on a machine that has much else to do. */
-const PATIENCE = { timeoutMs: 240_000 }
 
 const scratch = new Scratch()
 /** What was logged, from debug on. */
@@ -67,9 +66,7 @@ after(async () => {
 
 /** Runs a command in the guest that is to succeed. @returns what it printed */
 async function run(command: string): Promise<string> {
-  const { output, status } = await guest.run(command, PATIENCE)
-  assert.equal(status, 0, `${command}\n${output}`)
-  return output
+  return runIn(guest, command)
 }
 
 test('the guest’s driver finds the controller and its namespace, with all its queues and vectors', async () => {
