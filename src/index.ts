@@ -49,6 +49,7 @@ export {
   blockOf,
   type FileDone,
 } from './os/async-file.ts'
+export type { CutWatch } from './os/cut-watch.ts'
 export { readSmallFile, writeFileAtomic } from './os/atomic-file.ts'
 export type { Block } from './os/file-request.ts'
 export type { Peer, PeerEvents } from './os/peer.ts'

@@ -42,16 +42,6 @@ export class Image {
     void this.file.close()
     throw new ErrnoError('EINVAL', `image ${path}: ${size} bytes, ${SLICE_UNIT} are the least`)
   }
-
-  /** Whether what is flushed now would be lost: somebody has deleted the image, or cut it. @param end of what is in use, bytes */
-  damage(end: number): ErrnoError | undefined {
-    const what = `image ${this.path}`
-    if (this.file.deleted)
-      return new ErrnoError('EIO', `${what}: deleted; what is written is lost when its host stops`)
-    const { size } = this.file
-    if (size < end) return new ErrnoError('EIO', `${what}: cut to ${size} bytes, ${end} are in use`)
-    return undefined
-  }
 }
 
 function open(path: string, options: AsyncFileOptions): AsyncFile {

@@ -2,6 +2,7 @@
 import { blockOf, type Clock, type Dma, ErrnoError, type Segment } from 'mdevkit'
 import type { Done, Limits, Slice, SliceOptions, Wanted } from './disk.ts'
 import { CLEAR_STEP, type Image } from './image.ts'
+import { SliceGuard } from './slice-guard.ts'
 import type { Extent } from './slice-record.ts'
 import { Throttle } from './throttle.ts'
 
@@ -20,6 +21,7 @@ export class ImageSlice implements Slice {
   readonly #dma: Dma
   readonly #onBatch: () => void
   readonly #throttle: Throttle
+  readonly #guard: SliceGuard
   /** Refused, and to be told so at the next submit. */
   #refused: Refusal[] = []
   #underWay = 0
@@ -29,12 +31,16 @@ export class ImageSlice implements Slice {
   #closing: Promise<void> | undefined
   readonly #onClose: (idle: Promise<void>) => Promise<void>
 
-  /** @param onClose called when it is closed, with a promise that nothing is under way any more. @returns its end */
+  /**
+   * @param onCut   told when the image was cut under it
+   * @param onClose called when it is closed, with a promise that nothing is under way any more. @returns its end
+   */
   constructor(
     image: Image,
     extent: Extent,
     { dma, readOnly, limits, onBatch }: SliceOptions,
     clock: Clock,
+    onCut: (error: ErrnoError) => void,
     onClose: (idle: Promise<void>) => Promise<void>,
   ) {
     this.size = extent.size
@@ -45,53 +51,60 @@ export class ImageSlice implements Slice {
     this.#dma = dma
     this.#onBatch = onBatch
     this.#throttle = new Throttle(clock, limits, () => this.submit())
+    this.#guard = new SliceGuard(image, extent, clock, onCut)
     this.#onClose = onClose
   }
 
   read(offset: number, parts: readonly Segment[], done: Done, isWanted = always): void {
     const length = lengthOf(parts)
     if (this.#isRefused('read', offset, length, done)) return
-    this.#run(length, done, isWanted, (ended) =>
-      this.#dma.queueFromFile(parts, this.#image.file, this.#start + offset, ended),
-    )
+    this.#run(length, done, isWanted, (ended) => {
+      const position = this.#start + offset
+      this.#check(position + length, 0)
+      this.#dma.queueFromFile(parts, this.#image.file, position, ended)
+    })
   }
 
   write(offset: number, parts: readonly Segment[], done: Done, isWanted = always): void {
     const length = lengthOf(parts)
     if (this.#isRefused('write', offset, length, done)) return
-    this.#run(length, done, isWanted, (ended) =>
-      this.#dma.queueToFile(parts, this.#image.file, this.#start + offset, ended),
-    )
+    this.#run(length, done, isWanted, (ended) => {
+      const position = this.#start + offset
+      this.#check(position + length, position + length)
+      this.#dma.queueToFile(parts, this.#image.file, position, ended)
+    })
   }
 
   flush(done: Done): void {
     if (this.#isRefused('flush', 0, 0, done)) return
     this.#begin(done, (ended) => {
       const { file, flushes } = this.#image
-      if (!flushes) file.afterBatch(ended)
-      else file.sync((error) => ended(error ?? this.#image.damage(this.#start + this.size)))
+      const end = (error?: ErrnoError) => ended(error ?? this.#guard.damage(this.#isAlone))
+      if (flushes) file.sync(end)
+      else file.afterBatch(end)
     })
   }
 
   discard(offset: number, length: number, done: Done, isWanted = always): void {
-    if (this.#isRefused('discard', offset, length, done)) return
-    this.#run(0, done, isWanted, (ended) => this.#clear('discard', offset, length, ended, isWanted))
+    this.#beginClear('discard', offset, length, done, isWanted)
   }
 
   zero(offset: number, length: number, done: Done, isWanted = always): void {
-    if (this.#isRefused('zero', offset, length, done)) return
-    this.#run(0, done, isWanted, (ended) => this.#clear('zero', offset, length, ended, isWanted))
+    this.#beginClear('zero', offset, length, done, isWanted)
   }
 
   readInto(offset: number, buffer: Uint8Array, done: Done): void {
     const { length } = buffer
     if (this.#isRefused('read', offset, length, done)) return
-    this.#run(length, done, always, (ended) =>
-      this.#image.file.read(this.#start + offset, blockOf(buffer), length, ended),
-    )
+    this.#run(length, done, always, (ended) => {
+      const position = this.#start + offset
+      this.#check(position + length, 0)
+      this.#image.file.read(position, blockOf(buffer), length, ended)
+    })
   }
 
   submit(): void {
+    this.#guard.beginBatch()
     this.#image.file.submit()
     if (this.#refused.length === 0) return
     const refused = this.#refused
@@ -114,7 +127,7 @@ export class ImageSlice implements Slice {
   }
 
   async close(): Promise<void> {
-    await (this.#closing ??= this.#onClose(this.quiesce()))
+    await (this.#closing ??= this.#onClose(this.quiesce().then(() => this.#guard.close())))
   }
 
   /** Refuses what is not inside the slice, or not to be done; `done` hears of it at the next submit. */
@@ -168,25 +181,54 @@ export class ImageSlice implements Slice {
     })
   }
 
-  /** Zeros a piece, and then what is left. */
-  #clear(
+  #beginClear(
     how: 'discard' | 'zero',
     offset: number,
+    length: number,
+    done: Done,
+    isWanted: Wanted,
+  ): void {
+    if (this.#isRefused(how, offset, length, done)) return
+    this.#run(0, done, isWanted, (ended) => {
+      const position = this.#start + offset
+      this.#check(position + length, position + Math.min(CLEAR_STEP, length))
+      this.#clear(how, position, length, ended, isWanted)
+    })
+  }
+
+  /** Zeros a piece, and then what is left. @param position in the image */
+  #clear(
+    how: 'discard' | 'zero',
+    position: number,
     left: number,
     ended: Done,
     isWanted: Wanted,
   ): void {
     const { file } = this.#image
     const length = Math.min(CLEAR_STEP, left)
-    file[how](this.#start + offset, length, (error) => {
-      if (error !== undefined || length === left) ended(error)
-      else if (this.#closing !== undefined || !isWanted())
-        ended(new ErrnoError('ECANCELED', `slice: ${how} given up, ${left - length} bytes early`))
-      else {
-        this.#clear(how, offset + length, left - length, ended, isWanted)
-        file.submit()
-      }
+    file[how](position, length, (error) => {
+      const rest = left - length
+      if (error !== undefined || rest === 0) return ended(error)
+      if (this.#closing !== undefined || !isWanted())
+        return ended(new ErrnoError('ECANCELED', `slice: ${how} given up, ${rest} bytes early`))
+      this.#guard.beginBatch()
+      const next = position + length
+      const fault = this.#guard.fault(next + rest, next + Math.min(CLEAR_STEP, rest), false)
+      if (fault !== undefined) return ended(fault)
+      this.#clear(how, next, rest, ended, isWanted)
+      file.submit()
     })
+  }
+
+  /** @param writeEnd up to where bytes are written now. @throws EIO bytes up to `end` of the image are not there any more */
+  #check(end: number, writeEnd: number): void {
+    const fault = this.#guard.fault(end, writeEnd, this.#isAlone)
+    if (fault !== undefined) throw fault
+  }
+
+  /** Whether nothing but one request, who asks, is under way. */
+  get #isAlone(): boolean {
+    return this.#underWay === 1
   }
 
   #begin(done: Done, queue: (ended: Done) => void): void {

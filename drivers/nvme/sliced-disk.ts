@@ -110,7 +110,8 @@ export class SlicedDisk implements Disk {
     }
     if (entry.state !== recorded?.state || entry.typeSize !== recorded.typeSize)
       this.#record(uuid, entry)
-    const slice = new ImageSlice(this.#image, entry, options, this.#clock, (idle) => {
+    const onCut = ({ message }: ErrnoError) => this.#log.warn(`${what}: ${message}`)
+    const slice = new ImageSlice(this.#image, entry, options, this.#clock, onCut, (idle) => {
       const closed = idle.then(() => this.#closed(uuid))
       this.#ending.set(uuid, closed)
       return closed
@@ -194,6 +195,9 @@ export class SlicedDisk implements Disk {
     for (let at = entry.offset; at < end; at += CLEAR_STEP) {
       if (this.#clock.now() > this.#wipeUntil) return
       const length = Math.min(CLEAR_STEP, end - at)
+      if (file.size < end)
+        // zeros that have to be written would lengthen it again
+        throw new ErrnoError('EIO', `image ${this.#image.path}: cut to ${file.size} bytes`)
       await ended((done) => file.discard(at, length, done), file)
     }
     await ended((done) => file.sync(done), file)

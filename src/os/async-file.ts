@@ -5,6 +5,7 @@ import * as abi from '../abi/file.ts'
 import { ErrnoError, errnoCode } from '../lib/errno.ts'
 import { bytes, hex } from '../lib/format.ts'
 import { Unwind } from '../lib/unwind.ts'
+import { CutWatch } from './cut-watch.ts'
 import { type DirectAlignment, directAlignment } from './direct-io.ts'
 import { addressOf, cFunction, check } from './ffi.ts'
 import { tryLockFd } from './file-lock.ts'
@@ -88,6 +89,17 @@ export class AsyncFile {
   /** Whether no path leads to it any more: what is in it goes when it is closed. */
   get deleted(): boolean {
     return fstatSync(this.#fd).nlink === 0
+  }
+
+  /**
+   * Watches from now on whether it is cut below `end`, bytes; also where it is made longer again. The caller closes the watch.
+   *
+   * @returns undefined for a block device, and where this file cannot be watched: its size is all there is to go by then
+   * @throws EBADF closed · ENOSPC, ENOMEM too many mappings
+   */
+  watchCuts(end: number): CutWatch | undefined {
+    this.#checkOpen()
+    return this.isBlockDevice ? undefined : CutWatch.over(this.#fd, end)
   }
 
   /** A request for {@link queue}, which takes it back. @throws EBADF closed · EINVAL no position */

@@ -1,7 +1,7 @@
 /** Disks that fail under a controller: what the guest sees, and what the operator reads. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, readFileSync, rmSync, truncateSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { test } from 'node:test'
 import { LoopDevice } from '../../support/loop-device.ts'
 import { Scratch } from '../../support/scratch.ts'
@@ -56,7 +56,7 @@ test('nvme on a full file system: writes fail, what was flushed is there, and ro
     assert.equal((await host.io(zeroes)).status, FULL) // which keep room
     assert.equal(await mediaErrors(host), 0) // the disk is sound
     const [first] = warnings(stage)
-    assert.match(first!, /the disk: ENOSPC: .*disk.img: write of 256 KiB at 0x/)
+    assert.match(first!, /the disk: ENOSPC: .*disk.img: write of \d+ KiB at 0x/)
     assert.ok(warnings(stage).length <= 6, 'less and less often')
     assert.equal((await host.io({ opcode: FLUSH })).status, 0)
     host.bytes(buffer, MIB / 4).fill(0)
@@ -72,22 +72,37 @@ test('nvme on a full file system: writes fail, what was flushed is there, and ro
   }
 })
 
-test('nvme on an image that was cut: what is gone cannot be read or flushed, and the rest can be read', async () => {
+test('nvme on an image that was cut: what is gone cannot be read, written or flushed, and the rest can be read', async () => {
   await using stage = await DiskStage.start({ sizeMib: 4 })
   using host = await NvmeHost.ready(stage)
+  const { path, clock, lines } = stage.setup
   const at = { nsid: 1, prp1: host.allocate() }
-  assert.equal((await host.io({ opcode: WRITE, ...at })).status, 0)
+  const gone = { ...at, cdw10: 2048 }
+  const range = host.allocate()
+  host.view.setUint32(range - MEMORY + 4, 8, true)
+  host.view.setUint32(range - MEMORY + 8, 2048, true)
+  assert.equal((await host.io({ opcode: WRITE, ...gone })).status, 0)
   assert.equal((await host.io({ opcode: FLUSH })).status, 0)
-  truncateSync(stage.setup.path, MIB)
-  assert.equal((await host.io({ opcode: READ, ...at, cdw10: 2048 })).status, READ_ERROR)
-  assert.equal((await host.io({ opcode: COMPARE, ...at, cdw10: 2048 })).status, READ_ERROR)
+  truncateSync(path, MIB)
+  clock.advance(10)
+  assert.equal((await host.io({ opcode: WRITE, ...gone })).status, WRITE_FAULT)
+  assert.equal((await host.io({ opcode: READ, ...gone })).status, READ_ERROR)
+  assert.equal((await host.io({ opcode: COMPARE, ...gone })).status, READ_ERROR)
+  assert.equal((await host.io({ opcode: WRITE_ZEROES, cdw10: 2048 })).status, WRITE_FAULT)
+  const discard = { opcode: DSM, prp1: range, cdw11: 4 }
+  assert.equal((await host.io(discard)).status, WRITE_FAULT)
   assert.equal((await host.io({ opcode: FLUSH })).status, WRITE_FAULT)
   assert.equal((await host.io({ opcode: WRITE, ...at, cdw12: 1 << 30 })).status, WRITE_FAULT) // FUA
   assert.equal((await host.io({ opcode: READ, ...at })).status, 0)
-  assert.equal(await mediaErrors(host), 4)
-  assert.match(warnings(stage)[0]!, /disk.img: read of 512 B at 0x100000: the file ends before it/)
+  assert.equal(statSync(path).size, MIB)
+  assert.equal(await mediaErrors(host), 7)
+  assert.match(
+    warnings(stage)[0]!,
+    /disk.img: cut to 1048576 bytes, 4194304 are in use; restore it/,
+  )
   assert.match(warnings(stage)[1]!, /so far: 2/)
   assert.equal(warnings(stage).length, 3) // the first, the second, the fourth
+  assert.equal(lines.length, 1)
 })
 
 test('nvme on an image that was deleted: it goes on, but nothing is flushed any more', async () => {

@@ -1,7 +1,7 @@
 /** A disk and guests of it without a controller: slices, and memory that they read from and write to. */
 import { truncateSync } from 'node:fs'
 import { ErrnoError } from '../../../src/lib/errno.ts'
-import { silentLogger } from '../../../src/lib/log.ts'
+import { createLogger } from '../../../src/lib/log.ts'
 import { DmaGate } from '../../../src/device/dma.ts'
 import { Container } from '../../../src/iommu/container.ts'
 import { createMemfd } from '../../../src/os/memfd.ts'
@@ -57,6 +57,8 @@ export class DiskSetup implements AsyncDisposable {
   readonly recordPath: string
   readonly clock = new FakeClock()
   readonly memory = new Memory()
+  /** Of the disk's log. */
+  readonly lines: string[] = []
   readonly #options: Partial<ImageOptions>
   #disk: SlicedDisk | undefined
   #image: Image | undefined
@@ -82,7 +84,8 @@ export class DiskSetup implements AsyncDisposable {
     const image = new Image({ path: this.path, direct: false, flushes: true, ...this.#options })
     this.#image = image
     const { recordPath, clock } = this
-    return new SlicedDisk({ image, recordPath, clock, log: silentLogger })
+    const log = createLogger('warn', (line) => this.lines.push(line))
+    return new SlicedDisk({ image, recordPath, clock, log })
   }
 
   open(n: number, sizeMib: number, options: Partial<SliceOptions> = {}): Slice {

@@ -1,11 +1,12 @@
 /** One slice: what it moves, what it refuses, and that nothing of it lies outside. */
 import assert from 'node:assert/strict'
-import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
 import * as fc from 'fast-check'
 import type { Done, Slice } from '../../../drivers/nvme/disk.ts'
 import { LoopDevice } from '../../support/loop-device.ts'
-import { DiskSetup, io, type Memory, MIB } from './disk-guest.ts'
+import { DiskSetup, io, type Memory, MIB, uuidOf } from './disk-guest.ts'
+import { Gate } from './disk-stage.ts'
 
 const SECTOR = 512
 
@@ -14,6 +15,19 @@ function pattern(length: number, seed: number): Buffer {
   for (let i = 0; i < length; i++) bytes[i] = ((i >> 3) * 31 + i + seed * 17) & 0xff
   return bytes
 }
+
+const block = [{ iova: 0, length: 4096 }]
+/** Requests for a slice's first bytes, and for those after its first MiB. */
+const first = (slice: Slice, done: Done) => slice.read(0, block, done)
+const flush = (slice: Slice, done: Done) => slice.flush(done)
+const beyond: ((slice: Slice, done: Done) => void)[] = [
+  (slice, done) => slice.write(MIB, block, done),
+  (slice, done) => slice.write(MIB - 512, block, done),
+  (slice, done) => slice.zero(MIB, 4096, done),
+  (slice, done) => slice.discard(MIB, 4096, done),
+  (slice, done) => slice.read(MIB, block, done),
+  (slice, done) => slice.readInto(MIB, new Uint8Array(512), done),
+]
 
 for (const engine of ['io_uring', 'threads'] as const) {
   describe(`a slice by ${engine}`, () => {
@@ -98,25 +112,113 @@ for (const engine of ['io_uring', 'threads'] as const) {
       await io(slice, (done) => slice.read(0, part, done))
     })
 
-    test('an image that was cut short under it is EIO, as is a flush of it', async () => {
-      await using setup = new DiskSetup(2, { engine })
-      const slice = setup.open(1, 2)
-      truncateSync(setup.path, MIB)
-      const part = [{ iova: 0, length: SECTOR }]
-      await assert.rejects(
-        io(slice, (done) => slice.read(MIB, part, done)),
-        { code: 'EIO', message: /disk.img: read of 512 B at 0x100000: the file ends before it/ },
-      )
-      await io(slice, (done) => slice.read(0, part, done))
+    test('what an image that was cut under it has lost is EIO from then on, and nothing lengthens the image', async () => {
+      await using setup = new DiskSetup(4, { engine })
+      const below = setup.open(1, 1)
+      const slice = setup.open(2, 3)
+      const part = block
+      await io(slice, (done) => slice.write(2 * MIB, part, done))
+      await io(slice, (done) => slice.flush(done))
+      truncateSync(setup.path, 2 * MIB)
+      const cut = {
+        code: 'EIO',
+        message: /disk.img: cut to 2097152 bytes, 4194304 are in use; restore it/,
+      }
+      for (const begin of beyond) {
+        setup.clock.advance(10)
+        await assert.rejects(
+          io(slice, (done) => begin(slice, done)),
+          cut,
+        )
+      }
       await assert.rejects(
         io(slice, (done) => slice.flush(done)),
-        { code: 'EIO', message: /disk.img: cut to 1048576 bytes, 2097152 are in use/ },
+        cut,
       )
-      // beyond what is in use nobody minds
-      await using other = new DiskSetup(3, { engine })
-      const first = other.open(1, 1)
-      truncateSync(other.path, MIB)
-      await io(first, (done) => first.flush(done))
+      assert.equal(statSync(setup.path).size, 2 * MIB)
+      assert.equal(setup.lines.length, 1)
+      assert.match(setup.lines[0]!, /^warn: slice of .*: image .*disk.img: cut to 2097152 bytes/)
+      // what is left of it, and the slice that is all there, go on
+      setup.memory.fill(pattern(4096, 6))
+      await io(slice, (done) => slice.write(MIB - 4096, part, done))
+      await io(slice, (done) => slice.read(0, part, done))
+      await io(below, (done) => below.write(MIB - 4096, part, done))
+      await io(below, (done) => below.flush(done))
+      assert.equal(statSync(setup.path).size, 2 * MIB)
+      assert.deepEqual(readFileSync(setup.path).subarray(-4096), pattern(4096, 6))
+      // that it is as long as before does not bring anything back
+      truncateSync(setup.path, 4 * MIB)
+      setup.clock.advance(1000)
+      for (const begin of [...beyond, flush])
+        await assert.rejects(
+          io(slice, (done) => begin(slice, done)),
+          cut,
+        )
+      assert.equal(setup.lines.length, 1)
+      await setup.closeDisk()
+      const again = setup.open(2, 3)
+      for (const begin of [...beyond, flush]) await io(again, (done) => begin(again, done))
+    })
+
+    test('a write that has lengthened an image again, before anybody looked, hides nothing', async () => {
+      await using setup = new DiskSetup(3, { engine })
+      const below = setup.open(1, 1)
+      const slice = setup.open(2, 2)
+      const part = block
+      await io(slice, (done) => slice.write(0, part, done))
+      truncateSync(setup.path, 2 * MIB)
+      await io(slice, (done) => slice.write(2 * MIB - 4096, part, done))
+      assert.equal(statSync(setup.path).size, 3 * MIB)
+      // where the cut was is not known any more
+      const unknown = { code: 'EIO', message: /disk.img: cut and written to since/ }
+      for (const begin of [flush, first, ...beyond])
+        await assert.rejects(
+          io(slice, (done) => begin(slice, done)),
+          unknown,
+        )
+      assert.equal(setup.lines.length, 1)
+      await io(below, (done) => below.write(0, part, done))
+      await io(below, (done) => below.flush(done))
+    })
+
+    test("an image that was written anew under it is not the guest's any more", async () => {
+      await using setup = new DiskSetup(2, { engine })
+      const slice = setup.open(1, 2)
+      await io(slice, (done) => first(slice, done))
+      writeFileSync(setup.path, pattern(2 * MIB, 7))
+      setup.clock.advance(10)
+      for (const begin of [first, flush])
+        await assert.rejects(
+          io(slice, (done) => begin(slice, done)),
+          { code: 'EIO', message: /cut and written to since/ },
+        )
+      assert.deepEqual(readFileSync(setup.path), pattern(2 * MIB, 7))
+    })
+
+    test('an image is looked at again in the midst of much that is zeroed', async () => {
+      await using setup = new DiskSetup(96, { engine })
+      const slice = setup.open(1, 96)
+      const gate = new Gate(setup.image.file)
+      const zeroed = io(slice, (done) => slice.zero(0, 96 * MIB, done))
+      truncateSync(setup.path, 40 * MIB)
+      setup.clock.advance(10)
+      gate.step()
+      await assert.rejects(zeroed, { code: 'EIO', message: /cut to 41943040 bytes/ })
+      assert.equal(gate.seen.length, 1)
+      assert.equal(statSync(setup.path).size, 40 * MIB)
+    })
+
+    test('a slice of an image that was cut is not wiped, which would lengthen it', async () => {
+      await using setup = new DiskSetup(2, { engine })
+      const slice = setup.open(1, 2, { keep: false })
+      truncateSync(setup.path, MIB)
+      await slice.close()
+      await setup.disk.settled(uuidOf(1))
+      assert.equal(statSync(setup.path).size, MIB)
+      assert.match(
+        setup.lines.join(),
+        /slice of .*: not wiped, .*: image .*disk.img: cut to 1048576/,
+      )
     })
 
     test('an image that was deleted under it goes on, but nothing is said to be flushed', async () => {
