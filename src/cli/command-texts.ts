@@ -72,6 +72,14 @@ export const EXAMPLES: Readonly<Record<string, readonly Example[]>> = {
   ],
   host: [{ line: 'mdevkit host mtty --name serial', does: 'runs the parent serial' }],
   daemon: [{ line: 'mdevkit daemon', does: 'runs the daemon in the foreground' }],
+  unregister: [
+    {
+      line: 'mdevkit unregister serial',
+      does: 'takes a parent away, once its clients have let go',
+    },
+    { line: 'mdevkit unregister serial --force', does: 'takes it from them at once' },
+  ],
+  register: [{ line: 'mdevkit register serial', does: 'brings it back' }],
   doctor: [{ line: 'mdevkit doctor', does: 'what is missing here, and how to get it' }],
   conformance: [
     { line: 'mdevkit conformance --socket PATH', does: 'checks whatever serves that socket' },

@@ -1,6 +1,6 @@
 /** `mdevkit __complete`: the words that fit behind a command line, for shells. What is wrong with it is told by nobody. */
 import type { Command, Option } from 'commander'
-import type { ControlPlane, MdevView } from '../http/model.ts'
+import type { ControlPlane, MdevView, ParentView } from '../http/model.ts'
 import { mdevNodeName, parentNodeName } from './nodedev-names.ts'
 import { presentParents } from './present-parents.ts'
 
@@ -160,6 +160,10 @@ const IS_FOR: Readonly<Record<string, (mdev: MdevView) => boolean>> = {
   autostart: ({ definition }) => definition !== undefined,
 }
 
+const PARENT_IS_FOR: Readonly<Record<string, (parent: ParentView) => boolean>> = {
+  register: ({ pid }) => pid === undefined,
+}
+
 async function known(
   name: string,
   { command, before }: Asked,
@@ -187,7 +191,9 @@ async function known(
     }
     case 'parent':
     case 'PARENT':
-      return (await plane.parents()).map((parent) => ({ word: parent.name, is: parent.driver }))
+      return (await plane.parents())
+        .filter(PARENT_IS_FOR[command.name()] ?? (() => true))
+        .map((parent) => ({ word: parent.name, is: parent.driver }))
     case 'type': {
       const parent = valueOf(before, '-p', '--parent')
       const parents = (await plane.parents()).filter((each) => (parent ?? each.name) === each.name)

@@ -36,7 +36,12 @@ function detailOf(event: MachineEvent): string {
 }
 
 function parentText({ driver, pid, waits }: ParentView): string {
-  return `${driver}, ${pid === undefined ? `waits: ${waits}` : `pid ${pid}`}`
+  const parts = [
+    driver,
+    ...(pid === undefined ? [] : [`pid ${pid}`]),
+    ...(waits === undefined ? [] : [`waits: ${waits}`]),
+  ]
+  return parts.join(', ')
 }
 
 function viewText({ active, definition, waits }: MdevView): string {

@@ -38,6 +38,15 @@ const OWN_HINTS: Readonly<Record<string, Readonly<Record<number, string>>>> = {
   },
   conformance: SERVER_HINTS,
   lspci: SERVER_HINTS,
+  unregister: {
+    [BUSY]: 'end what has it, or let go of it there; --force takes it away',
+    [NOT_FOUND]: 'mdevkit status shows the parents',
+  },
+  register: {
+    [NOT_FOUND]: 'mdevkit status shows the parents; [parents.NAME] in mdevkit.toml makes another',
+    [EXISTS]: 'mdevkit status shows it',
+    [BUSY]: 'try again once its clients have let go; mdevkit unregister PARENT waits for them',
+  },
   daemon: {
     [BUSY]: 'end the other daemon, or give another run-time root with --root',
     [DENIED]: 'mdevkit doctor checks the run-time root; --config gives another configuration',

@@ -62,8 +62,8 @@ export function parentTable(parents: readonly ParentView[], paints: Paints): str
   )
 }
 
-function stateOfParent({ state, waits }: ParentView, { good, fair, bad }: Paints): Cell {
-  if (waits !== undefined) return { text: 'waiting', paint: bad }
+function stateOfParent({ state, pid, waits }: ParentView, { good, fair, bad }: Paints): Cell {
+  if (pid === undefined && waits !== undefined) return { text: 'waiting', paint: bad }
   return { text: state, paint: state === 'registered' ? good : fair }
 }
 

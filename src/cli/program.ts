@@ -17,6 +17,7 @@ import { addNodedev } from './nodedev-verbs.ts'
 import { LISTING_FORMATS } from './output-format.ts'
 import type { RunOptions } from './run.ts'
 import type { StatusOptions } from './status.ts'
+import type { UnregisterCommandOptions } from './unregister.ts'
 
 /** Where commands ask and speak. What depends on the run-time root is asked for when it is needed. */
 export interface ProgramSurroundings extends MdevctlSurroundings {
@@ -127,6 +128,22 @@ export function createProgram(surroundings: ProgramSurroundings): Command {
       await daemon(options, version)
     })
 
+  command('unregister', 'remove all mdevs of a parent, once their clients let go, and end its host')
+    .argument('<parent>', 'which')
+    .option('-f, --force', 'take the mdevs from their clients, and kill a host that hangs')
+    .option('--take-over', 'though another owner has made one of them; --force does, too')
+    .option('--timeout <seconds>', 'wait no longer than this', asSeconds)
+    .action(async (parent: string, options: UnregisterCommandOptions) => {
+      const { unregister } = await import('./unregister.ts')
+      await unregister(parent, options)
+    })
+  command('register', 'start the host of a configured parent again that was unregistered')
+    .argument('<parent>', 'which')
+    .action(async (parent: string) => {
+      const { register } = await import('./register.ts')
+      await register(surroundings.plane, parent)
+    })
+
   program.commandsGroup(GROUPS.check)
   command('doctor', 'say what is missing on this machine, and how to get it')
     .addOption(outputOption(['table', 'json']))
@@ -232,6 +249,16 @@ function asMemory(text: string): string {
   if (!/^[1-9]\d*[MG]$/.test(text))
     throw new InvalidArgumentError('expected a whole number with M or G, such as 512M.')
   return text
+}
+
+/** As long as a timer can be. */
+const MAX_SECONDS = 2_000_000
+
+function asSeconds(text: string): number {
+  const seconds = Number(text)
+  if (!/^\d+(\.\d+)?$/.test(text) || seconds > MAX_SECONDS)
+    throw new InvalidArgumentError('expected a number of seconds.')
+  return seconds
 }
 
 function asDirectory(text: string): string {

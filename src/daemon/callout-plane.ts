@@ -22,6 +22,8 @@ export class CalloutPlane implements ControlPlane {
   readonly parents: ControlPlane['parents']
   readonly list: ControlPlane['list']
   readonly find: ControlPlane['find']
+  readonly unregister: ControlPlane['unregister']
+  readonly register: ControlPlane['register']
 
   constructor(machine: Machine, callouts: Callouts) {
     this.#machine = machine
@@ -29,6 +31,8 @@ export class CalloutPlane implements ControlPlane {
     this.parents = machine.parents.bind(machine)
     this.list = machine.list.bind(machine)
     this.find = machine.find.bind(machine)
+    this.unregister = machine.unregister.bind(machine)
+    this.register = machine.register.bind(machine)
   }
 
   /** @throws also ECANCELED a script does not want it */

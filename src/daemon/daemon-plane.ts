@@ -1,4 +1,5 @@
 /** The control plane as the daemon offers it: the machine, and why what should be active is not. */
+import { ErrnoError } from '../lib/errno.ts'
 import type { AttributeTexts } from '../mdev/attribute.ts'
 import type {
   CallerOptions,
@@ -13,6 +14,7 @@ import type {
   StartRequest,
   StopOptions,
   TakeOptions,
+  UnregisterOptions,
 } from '../mdev/control-plane.ts'
 import type { Definition } from '../mdev/definition.ts'
 import type { Owner } from '../mdev/owner.ts'
@@ -22,7 +24,7 @@ import type { CalloutPlane } from './callout-plane.ts'
 import type { Hosts } from './hosts.ts'
 import type { Machine } from './machine.ts'
 import { OwnedPlane } from './owned-plane.ts'
-import type { Supervisor } from './supervisor.ts'
+import type { Registrations } from './registrations.ts'
 
 export interface DaemonPlaneOptions {
   readonly machine: Machine | CalloutPlane
@@ -32,8 +34,7 @@ export interface DaemonPlaneOptions {
   readonly autostart: Autostart
   /** The daemon's: whose definitions are that name nobody. */
   readonly owner: Owner
-  /** By the names of their parents. */
-  readonly supervisors: ReadonlyMap<string, Supervisor>
+  readonly registrations: Registrations
 }
 
 export class DaemonPlane implements SharedControlPlane {
@@ -44,13 +45,7 @@ export class DaemonPlane implements SharedControlPlane {
   }
 
   async parents(): Promise<readonly ParentView[]> {
-    const { machine, hosts, supervisors } = this.#options
-    const missing = [...supervisors]
-      .filter(([name]) => hosts.find(name) === undefined)
-      .map(([name, supervisor]) => parentWithout(name, supervisor.driver, this.#whyNoHost(name)))
-    return [...(await machine.parents()), ...missing]
-      .map((parent) => warned(parent, supervisors.get(parent.name)?.warnings ?? []))
-      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+    return this.#options.registrations.parents()
   }
 
   async list(): Promise<{
@@ -103,6 +98,18 @@ export class DaemonPlane implements SharedControlPlane {
     return this.#options.machine.changeParent(parent, attributes)
   }
 
+  async unregister(parent: string, options: UnregisterOptions = {}): Promise<void> {
+    return this.#options.registrations.unregister(parent, options)
+  }
+
+  async register(parent: string): Promise<ParentView> {
+    const { registrations } = this.#options
+    await registrations.register(parent)
+    const view = registrations.parents().find(({ name }) => name === parent)
+    if (view === undefined) throw new ErrnoError('ENOENT', `parent ${parent}: gone again`)
+    return view
+  }
+
   by(caller: Owner, { runsScripts = false }: CallerOptions = {}): ControlPlane {
     const { owner: fallback, bare } = this.#options
     const plane =
@@ -114,37 +121,9 @@ export class DaemonPlane implements SharedControlPlane {
 
   /** Undefined where it has one: then nobody waits, as it was stopped by hand or is defined since. */
   #whyNotStarted(parent: string): string | undefined {
-    if (this.#options.hosts.find(parent) !== undefined) return undefined
-    return `parent ${parent}: ${this.#whyNoHost(parent)}`
-  }
-
-  #whyNoHost(parent: string): string {
-    const now = this.#options.supervisors.get(parent)?.now
-    if (now?.state === 'waiting') return now.why
-    if (now?.state !== 'starting') return 'no host runs it'
-    return now.before === '' ? 'its host is starting' : `${now.before}; its host is starting again`
-  }
-}
-
-function warned(parent: ParentView, warnings: readonly string[]): ParentView {
-  return warnings.length === 0 ? parent : { ...parent, warnings }
-}
-
-/** What is known of a parent whose host is not there. @param waits why it is not */
-function parentWithout(name: string, driver: string, waits: string): ParentView {
-  return {
-    name,
-    driver,
-    state: 'unregistered',
-    types: [],
-    attributes: [],
-    parentAttributes: [],
-    settings: [],
-    values: {},
-    status: {},
-    faults: [],
-    mdevs: [],
-    waits,
+    const { hosts, registrations } = this.#options
+    if (hosts.find(parent) !== undefined) return undefined
+    return `parent ${parent}: ${registrations.whyNoHost(parent) ?? 'no host runs it'}`
   }
 }
 

@@ -28,7 +28,7 @@ import { Machine } from './machine.ts'
 import { MachineEvents } from './machine-events.ts'
 import { accessByPeer } from './peer-access.ts'
 import { Quotas } from './quotas.ts'
-import { Supervisor } from './supervisor.ts'
+import { Registrations } from './registrations.ts'
 import { SysfsMount } from './sysfs-mount.ts'
 
 /** How long hosts that listen may take to be found: longer than they have to answer. */
@@ -62,7 +62,7 @@ export class Daemon {
   readonly #hostLogs: HostLogs
   readonly #definitions: DefinitionWatcher
   readonly #autostart: Autostart
-  readonly #supervisors = new Map<string, Supervisor>()
+  readonly #registrations: Registrations
   readonly #plane: DaemonPlane
   readonly #events: MachineEvents
   readonly #machine: Machine
@@ -92,7 +92,10 @@ export class Daemon {
     removeLeftDevices(root, log)
     this.#hostLogs = new HostLogs({ root, log })
     undo.defer(() => this.#hostLogs.close())
-    const machine = new Machine(hosts, store, new Quotas(config.quotas))
+    const registrations = new Registrations({ root, hosts, log, parents: config.parents })
+    this.#registrations = registrations
+    const whyNoHost = (parent: string) => registrations.whyNoHost(parent)
+    const machine = new Machine(hosts, store, new Quotas(config.quotas), whyNoHost)
     this.#machine = machine
     machine.on('defined', (mdev) => this.#definitions.noteDefined(mdev))
     machine.on('undefined', (key) => this.#definitions.noteUndefined(key))
@@ -102,12 +105,8 @@ export class Daemon {
     const owner = { user, tool: user }
     const scripted = new CalloutPlane(machine, calloutsOf(config, log))
     this.#autostart = new Autostart({ machine: scripted, hosts, log, owner })
-    for (const [parent, wanted] of config.parents) {
-      this.#supervisors.set(parent, new Supervisor({ parent, ...wanted, root, hosts, log }))
-    }
     const autostart = this.#autostart
-    const supervisors = this.#supervisors
-    const parts = { machine: scripted, bare: machine, hosts, autostart, supervisors, owner }
+    const parts = { machine: scripted, bare: machine, hosts, autostart, registrations, owner }
     this.#plane = new DaemonPlane(parts)
     undo.keep()
   }
@@ -122,7 +121,7 @@ export class Daemon {
     try {
       await daemon.#findHosts()
       await daemon.#mount()
-      for (const supervisor of daemon.#supervisors.values()) supervisor.start()
+      daemon.#registrations.start()
       await daemon.#serve()
       return daemon
     } catch (error) {
@@ -138,7 +137,7 @@ export class Daemon {
 
   /** Serves no more. Hosts live on, and are found by the next one. */
   async close(): Promise<void> {
-    for (const supervisor of this.#supervisors.values()) supervisor.stop()
+    this.#registrations.close()
     this.#autostart.close()
     await this.#api?.close()
     await this.#sysfs?.close()

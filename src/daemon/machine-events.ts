@@ -78,10 +78,11 @@ export class MachineEvents implements EventSource {
   #pass({ action, mdev, types }: ControlEvent, host: ControlClient): void {
     // Of parents we tell when they can be managed, and when not any more.
     if (action === 'registered' || action === 'unregistered') return
-    if (action === 'changed') {
+    if (action === 'changed' || action === 'unregistering') {
       const { parent, pid } = host
-      const view = { ...parent, pid }
-      this.#tell({ action: 'change', parent: parent.name, view, ...this.#keys(parent) })
+      const told = { parent: parent.name, view: { ...parent, pid } }
+      if (action === 'unregistering') this.#tell({ action, ...told })
+      else this.#tell({ action: 'change', ...told, ...this.#keys(parent) })
     } else if (mdev !== undefined) {
       const isKernels = action !== 'removing' && action !== 'attach' && action !== 'detach'
       const isBuilt = action === 'bind' || action === 'change'

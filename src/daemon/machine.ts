@@ -13,6 +13,7 @@ import type {
   MdevView,
   ParentView,
   StartRequest,
+  UnregisterOptions,
 } from '../mdev/control-plane.ts'
 import type { Owner } from '../mdev/owner.ts'
 import type { MdevSnapshot } from '../mdev/state.ts'
@@ -41,12 +42,20 @@ export class Machine extends EventEmitter<MachineEvents> implements ControlPlane
   readonly #hosts: Hosts
   readonly #definitions: DefinitionStore
   readonly #quotas: Quotas
+  readonly #whyNoHost: (parent: string) => string | undefined
 
-  constructor(hosts: Hosts, definitions: DefinitionStore, quotas: Quotas = UNLIMITED) {
+  /** @param whyNoHost says of a parent that should have a host why it has none */
+  constructor(
+    hosts: Hosts,
+    definitions: DefinitionStore,
+    quotas: Quotas = UNLIMITED,
+    whyNoHost: (parent: string) => string | undefined = () => undefined,
+  ) {
     super()
     this.#hosts = hosts
     this.#definitions = definitions
     this.#quotas = quotas
+    this.#whyNoHost = whyNoHost
   }
 
   async parents(): Promise<readonly ParentView[]> {
@@ -149,6 +158,17 @@ export class Machine extends EventEmitter<MachineEvents> implements ControlPlane
     return { ...(await host.changeParent(attributes)), pid: host.pid }
   }
 
+  async unregister(parent: string, options: UnregisterOptions = {}): Promise<void> {
+    const { force = false, wait = false } = options
+    await this.#host(parent).unregister({ force, wait })
+  }
+
+  /** Nobody has configured any here. */
+  async register(parent: string): Promise<ParentView> {
+    const { pid } = this.#host(parent)
+    throw new ErrnoError('EEXIST', `parent ${parent}: its host is there, pid ${pid}`)
+  }
+
   /** Has an event told that was asked for. */
   tellUevent(of: UeventOf, uevent: WrittenUevent): void {
     this.emit('uevent', of, uevent)
@@ -214,6 +234,8 @@ export class Machine extends EventEmitter<MachineEvents> implements ControlPlane
   #host(parent: string): ControlClient {
     const host = this.#hosts.find(parent)
     if (host !== undefined) return host
+    const why = this.#whyNoHost(parent)
+    if (why !== undefined) throw new ErrnoError('ENOENT', `parent ${parent}: ${why}`)
     const others = this.#hosts.all.map((each) => each.parent.name)
     const alike = others.find((name) => name.toLowerCase() === parent.toLowerCase())
     const hint = alike === undefined ? '' : `; did you mean ${alike}?`

@@ -10,6 +10,7 @@ import type {
   StartRequest,
   StopOptions,
   TakeOptions,
+  UnregisterOptions,
 } from '../mdev/control-plane.ts'
 import type { Definition } from '../mdev/definition.ts'
 import {
@@ -36,6 +37,7 @@ export class OwnedPlane implements ControlPlane {
   readonly parents: ControlPlane['parents']
   readonly list: ControlPlane['list']
   readonly find: ControlPlane['find']
+  readonly register: ControlPlane['register']
 
   constructor(options: OwnedPlaneOptions) {
     const { plane } = options
@@ -43,6 +45,7 @@ export class OwnedPlane implements ControlPlane {
     this.parents = plane.parents.bind(plane)
     this.list = plane.list.bind(plane)
     this.find = plane.find.bind(plane)
+    this.register = plane.register.bind(plane)
   }
 
   /** Who has defined it first stays its owner. @throws also EPERM it is another's */
@@ -98,10 +101,22 @@ export class OwnedPlane implements ControlPlane {
     attributes: AttributeTexts,
     options: TakeOptions = {},
   ): Promise<ParentView> {
+    await this.#mustBeOurParent(parent, options)
+    return this.#options.plane.changeParent(parent, attributes)
+  }
+
+  /** It removes every mdev on it. @throws also EPERM one of them is another's */
+  async unregister(parent: string, options: UnregisterOptions = {}): Promise<void> {
+    await this.#mustBeOurParent(parent, options, '--take-over')
+    return this.#options.plane.unregister(parent, options)
+  }
+
+  /** @param remedy what lets it be done all the same */
+  async #mustBeOurParent(parent: string, options: TakeOptions, remedy?: string): Promise<void> {
     const { mdevs = [] } = (await this.parents()).find(({ name }) => name === parent) ?? {}
     for (const { uuid, owner } of mdevs)
-      if (owner !== undefined) this.#mustBeOurs(`parent ${parent}: mdev ${uuid}`, owner, options)
-    return this.#options.plane.changeParent(parent, attributes)
+      if (owner !== undefined)
+        this.#mustBeOurs(`parent ${parent}: mdev ${uuid}`, owner, options, remedy)
   }
 
   /** What is active and nobody's was made past the daemon: it is anybody's. */
@@ -112,11 +127,16 @@ export class OwnedPlane implements ControlPlane {
   }
 
   /** @param what begins what is said of it: `mdev UUID` */
-  #mustBeOurs(what: string, owner: Owner, { takeOver = false }: TakeOptions): void {
+  #mustBeOurs(
+    what: string,
+    owner: Owner,
+    { takeOver = false }: TakeOptions,
+    remedy = '--force',
+  ): void {
     const { caller } = this.#options
     if (takeOver || isSameOwner(owner, caller)) return
     const whose = describeOwner(owner, caller)
-    throw new ErrnoError('EPERM', `${what}: made by ${whose}; --force to take it anyway`)
+    throw new ErrnoError('EPERM', `${what}: made by ${whose}; ${remedy} to take it anyway`)
   }
 
   #ownerOf(definition: Definition): Owner {

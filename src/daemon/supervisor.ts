@@ -1,5 +1,6 @@
 /** Sees to it that a parent has its host: starts one where there is none, and waits longer each time that goes wrong. */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { EventEmitter, once } from 'node:events'
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { hostLock, hostLog } from '../host/paths.ts'
@@ -50,7 +51,12 @@ export type Supervised =
   | { readonly state: 'up'; readonly pid: number }
   | { readonly state: 'waiting'; readonly why: string; readonly waitMs: number }
 
-export class Supervisor {
+/** - `changed`: it stands otherwise. */
+interface SupervisorEvents {
+  changed: [now: Supervised]
+}
+
+export class Supervisor extends EventEmitter<SupervisorEvents> {
   readonly #options: SupervisorOptions
   readonly #backOff: BackOff
   #now: Supervised = { state: 'stopped' }
@@ -60,6 +66,7 @@ export class Supervisor {
   #upSince = 0
 
   constructor(options: SupervisorOptions) {
+    super()
     this.#options = options
     this.#backOff = new BackOff(options.backOff ?? BACK_OFF)
   }
@@ -96,7 +103,24 @@ export class Supervisor {
     hosts.off('down', this.#onDown)
     clearTimeout(this.#timer)
     this.#forgetChild()
-    this.#now = { state: 'stopped' }
+    this.#backOff.succeeded() // if it is started again, that is anew
+    this.#become({ state: 'stopped' })
+  }
+
+  /** Resolves when it is not starting, or no longer. */
+  async settled(): Promise<void> {
+    while (this.#now.state === 'starting') await once(this, 'changed')
+  }
+
+  /** As {@link stop}, and ends a host that is starting, which bears nothing yet; resolves when that has gone. */
+  async kill(): Promise<void> {
+    const child = this.#child
+    const isStarting = this.#now.state === 'starting'
+    this.stop()
+    if (!isStarting || child === undefined || hasEnded(child)) return
+    const ended = once(child, 'exit')
+    child.kill('SIGKILL')
+    await ended
   }
 
   readonly #onUp = (): void => {
@@ -104,8 +128,8 @@ export class Supervisor {
     const host = hosts.find(parent)
     if (host === undefined || this.#now.state === 'up') return
     clearTimeout(this.#timer)
-    this.#now = { state: 'up', pid: host.pid }
     this.#upSince = performance.now()
+    this.#become({ state: 'up', pid: host.pid })
     log.info(`parent ${parent}: its host is pid ${host.pid}`)
   }
 
@@ -131,7 +155,8 @@ export class Supervisor {
     const set = settings.map(([name, text]) => `--set=${name}=${text}`)
     const host = [process.execPath, PROGRAM, 'host', driver, '--name', parent, '--exact', ...set]
     const [program = '', ...args] = this.#launch(host)
-    this.#now = { state: 'starting', before: this.#now.state === 'waiting' ? this.#now.why : '' }
+    const before = this.#now.state === 'waiting' ? this.#now.why : ''
+    this.#become({ state: 'starting', before })
     const log = openLog(hostLog(root, parent))
     try {
       const child = spawn(program, args, {
@@ -182,7 +207,7 @@ export class Supervisor {
     clearTimeout(this.#timer)
     this.#forgetChild()
     const waitMs = this.#backOff.failed()
-    this.#now = { state: 'waiting', why, waitMs }
+    this.#become({ state: 'waiting', why, waitMs })
     log.warn(`parent ${parent}: ${why}; tried again in ${(waitMs / 1000).toFixed(1)} s`)
     this.#timer = setTimeout(() => this.#begin(), waitMs).unref()
   }
@@ -194,10 +219,20 @@ export class Supervisor {
     return said === '' ? `its host ended with ${how}` : said
   }
 
+  #become(now: Supervised): void {
+    this.#now = now
+    this.emit('changed', now)
+  }
+
   #forgetChild(): void {
     this.#child?.removeAllListeners().on('error', () => {}) // whatever becomes of it is told no more
     this.#child = undefined
   }
+}
+
+/** Or was never there. */
+function hasEnded({ pid, exitCode, signalCode }: ChildProcess): boolean {
+  return pid === undefined || exitCode !== null || signalCode !== null
 }
 
 /** Begun anew, and appended to: whoever empties it does not leave a hole. */

@@ -22,6 +22,8 @@ import {
 const TIMEOUT_MS = 5000
 /** How long it may take to create, which is more than the host itself allows its driver. */
 const PROBE_TIMEOUT_MS = 35_000
+/** How long it may take to end by force: until the driver has built what it is building, and has let go of everything. */
+const END_TIMEOUT_MS = 42_000
 
 /** - `event`: something has happened there. - `close`: the host has gone. */
 interface ControlClientEvents {
@@ -130,10 +132,15 @@ export class ControlClient extends EventEmitter<ControlClientEvents> {
     return this.#request('showParent', {})
   }
 
-  /** Ends the host, once its mdevs are removed: by force at once, else as their clients let go. */
-  async unregister({ force = false } = {}): Promise<void> {
+  /**
+   * Ends the host, once its mdevs are removed: by force at once, else as their clients let go.
+   *
+   * @throws as Parent.unregister · ETIMEDOUT it does not end by force
+   */
+  async unregister({ force = false, wait = true } = {}): Promise<void> {
+    const timeoutMs = force ? END_TIMEOUT_MS : Infinity
     try {
-      await this.#request('unregister', { force }, force ? TIMEOUT_MS : Infinity)
+      await this.#request('unregister', { force, wait }, timeoutMs)
     } catch (error) {
       // It has gone, which is what was wanted: its end may be noticed before its answer.
       if (!(error instanceof ErrnoError && error.code === 'ECONNRESET')) throw error

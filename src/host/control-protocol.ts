@@ -44,8 +44,8 @@ export const CONTROL_METHODS = {
   /** With what the driver shows now, of which no event tells. */
   showMdev: Type.Object({ uuid: Type.String() }),
   showParent: Type.Object({}),
-  /** Ends the host, once its mdevs have been removed. */
-  unregister: Type.Object({ force: Type.Boolean() }),
+  /** Ends the host, once its mdevs have been removed; with `wait` false only where no client has one. */
+  unregister: Type.Object({ force: Type.Boolean(), wait: Type.Optional(Type.Boolean()) }),
 }
 
 export type ControlMethod = keyof typeof CONTROL_METHODS

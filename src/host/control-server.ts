@@ -34,6 +34,7 @@ const END_MS = 1000
 
 const TOLD = [
   'registered',
+  'unregistering',
   'unregistered',
   'changed',
   'add',
@@ -126,9 +127,13 @@ export class ControlServer {
     })
     answer(connection, 'showMdev', ({ uuid }) => this.#show(host.parent.mdev(uuid)))
     answer(connection, 'showParent', () => snapshotOfNow(host.parent))
-    answer(connection, 'unregister', async ({ force }) => {
-      await host.parent.unregister({ force })
-      setImmediate(() => void this.#endAfterAnswer())
+    answer(connection, 'unregister', async ({ force, wait = true }) => {
+      try {
+        await host.parent.unregister({ force, wait })
+      } finally {
+        // also where a removal has failed: there is nothing left to manage
+        if (host.parent.state === 'unregistered') setImmediate(() => void this.#endAfterAnswer())
+      }
       return null
     })
     connection.listen()

@@ -48,6 +48,11 @@ export function hostLog(root: string, parent: string): string {
   return join(root, 'hosts', `${parent}.log`)
 }
 
+/** Parents that an administrator has unregistered, and that get no host again by themselves. */
+export function unregisteredDirectory(root: string): string {
+  return join(root, 'unregistered')
+}
+
 /** The vfio-user socket in an mdev's directory. */
 export function mdevSocket(directory: string): string {
   return join(directory, 'cntrl')

@@ -16,6 +16,7 @@ import type {
   StartRequest,
   StopOptions,
   TakeOptions,
+  UnregisterOptions,
 } from '../mdev/control-plane.ts'
 import type { Definition } from '../mdev/definition.ts'
 import type { MdevSnapshot } from '../mdev/state.ts'
@@ -39,9 +40,11 @@ export function apiSocket(root: string): string {
 
 /** More than the daemon itself allows a host, and that its driver. */
 const TIMEOUT_MS = 45_000
+/** The same where a host is to end by force, and is killed if it does not. */
+const FORCE_TIMEOUT_MS = 120_000
 
 export interface ApiClientOptions {
-  /** How long an answer may take, but to a `stop` that waits. */
+  /** How long an answer may take, but to what waits for clients. */
   readonly timeoutMs?: number
   /** How the tool calls itself whose what is made will be; the user's name unless given. */
   readonly owner?: string
@@ -139,6 +142,22 @@ export class ApiClient implements ControlPlane {
     return this.#ask('PATCH', path`/v1/parents/${parent}` + query(options), { attributes })
   }
 
+  /** @param signal ends the waiting alone: what has begun is not called off */
+  async unregister(
+    parent: string,
+    { takeOver = false, ...options }: UnregisterOptions = {},
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const { wait = false, force = false } = options
+    const timeoutMs = wait && !force ? Infinity : Math.max(FORCE_TIMEOUT_MS, this.#timeoutMs)
+    const target = path`/v1/parents/${parent}/unregister` + query({ takeOver })
+    await this.#ask('POST', target, options, timeoutMs, signal)
+  }
+
+  async register(parent: string): Promise<ParentView> {
+    return this.#ask('POST', path`/v1/parents/${parent}/register`)
+  }
+
   /**
    * Everything there is, and then everything that happens, until `signal` is aborted; that ends it, and is no error.
    *
@@ -165,14 +184,16 @@ export class ApiClient implements ControlPlane {
     target: string,
     body?: object,
     timeoutMs = this.#timeoutMs,
+    end?: AbortSignal,
   ): Promise<T> {
     using deadline = this.#deadline(timeoutMs)
-    const { signal } = deadline
+    const signal = end === undefined ? deadline.signal : AbortSignal.any([deadline.signal, end])
     try {
       const response = await this.#send(method, target, body, signal)
       const answer = await this.#connected(text(response))
       return (answer === '' ? undefined : this.#parse(answer)) as T
     } catch (error) {
+      end?.throwIfAborted()
       throw signal.aborted ? late(signal) : error
     }
   }

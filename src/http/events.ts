@@ -12,7 +12,7 @@ import type { MdevSnapshot, TypeSnapshot } from '../mdev/state.ts'
  * One thing that has happened.
  *
  * - Of a parent, `change`, with MDEV_STATE as in the kernel: it has come, or its host has gone and all its mdevs before it.
- *   Without it, settings of its own have changed.
+ *   Without it, settings of its own have changed. `unregistering` where it is going, once its clients have let go.
  * - Of an mdev, `add`, `bind`, `unbind`, `remove` and, of its settings, `change`, as in the kernel; `attach` and `detach` of
  *   its client; `removing` where its removal has begun, and waits for its client.
  * - Of a definition, `define` (a changed one too) and `undefine`, whoever did it.
@@ -40,7 +40,7 @@ export interface UeventKeys {
 type UeventAction = 'add' | 'remove' | 'change' | 'move' | 'online' | 'offline' | 'bind' | 'unbind'
 
 export interface ParentEvent extends UeventKeys {
-  readonly action: UeventAction
+  readonly action: UeventAction | 'unregistering'
   readonly parent: string
   readonly MDEV_STATE?: 'registered' | 'unregistered'
   /** As it is now, unless it has gone. */

@@ -57,7 +57,7 @@ export class Metrics {
     const gauges = this.#gauges
     for (const gauge of Object.values(gauges)) gauge.reset() // what is no more has no number
     gauges.build.set({ version }, 1)
-    const missing = parents.filter(({ waits }) => waits !== undefined).length
+    const missing = parents.filter(({ pid }) => pid === undefined).length
     gauges.parents.set(parents.length - missing)
     gauges.missing.set(missing)
     for (const { name: parent, types, mdevs: borne } of parents) {

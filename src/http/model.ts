@@ -1,4 +1,5 @@
 /** What a client of the API needs of the model: its words, and a definition's two forms. */
+export { describeHolders } from '../mdev/holders.ts'
 export type { AttributeTexts } from '../mdev/attribute.ts'
 export type {
   ControlPlane,
@@ -8,6 +9,7 @@ export type {
   MdevView,
   ParentView,
   StartRequest,
+  UnregisterOptions,
 } from '../mdev/control-plane.ts'
 export {
   type Definition,

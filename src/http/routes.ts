@@ -122,6 +122,33 @@ export const ROUTES: readonly Route[] = [
       plane.changeParent(params.parent, body.attributes, taking(query)),
   }),
   route({
+    name: 'unregister',
+    method: 'POST',
+    path: '/v1/parents/:parent/unregister',
+    summary:
+      'Removes all mdevs of a parent and ends its host, for good where it is not configured, else until it is registered again.',
+    needs: 'admin',
+    params: ByParent,
+    query: TakeOver,
+    body: shapes.UnregisterRequest,
+    status: 204,
+    refusals: ['ENOENT', 'EBUSY', 'ENODEV', 'EAGAIN', 'ETIMEDOUT'],
+    run: async (plane, { params, query, body }) =>
+      plane.unregister(params.parent, { ...body, ...taking(query) }),
+  }),
+  route({
+    name: 'register',
+    method: 'POST',
+    path: '/v1/parents/:parent/register',
+    summary: 'Starts the host of a configured parent again; where it has none, `waits` says why.',
+    needs: 'admin',
+    params: ByParent,
+    status: 200,
+    reply: shapes.Parent,
+    refusals: ['ENOENT', 'EEXIST', 'EBUSY'],
+    run: async (plane, { params }) => plane.register(params.parent),
+  }),
+  route({
     name: 'list',
     method: 'GET',
     path: '/v1/mdevs',

@@ -142,7 +142,10 @@ export const Parent = Type.Object({
   mdevs: Type.Array(Mdev),
   pid: Type.Optional(Type.Integer({ description: 'Of its host; absent while there is none.' })),
   waits: Type.Optional(
-    Type.String({ description: 'Why there is no host, of a parent that should have one.' }),
+    Type.String({
+      description:
+        'Why there is no host, of a parent that should have one; of one that is being unregistered, who keeps it.',
+    }),
   ),
   warnings: Type.Optional(
     Type.Array(Type.String(), { description: 'What of its configuration its host has not.' }),
@@ -164,6 +167,20 @@ export const StopRequest = Type.Object(
     force: Type.Optional(Type.Boolean({ description: 'Take it away from its client.' })),
     wait: Type.Optional(
       Type.Boolean({ description: 'Until its client lets go, for however long.' }),
+    ),
+  },
+  EXACT,
+)
+
+export const UnregisterRequest = Type.Object(
+  {
+    force: Type.Optional(
+      Type.Boolean({
+        description: 'Take its mdevs from their clients, and kill a host that does not answer.',
+      }),
+    ),
+    wait: Type.Optional(
+      Type.Boolean({ description: 'Until all clients let go, for however long.' }),
     ),
   },
   EXACT,
@@ -197,6 +214,7 @@ const MachineEvent = Type.Object({
     Type.Literal('move'),
     Type.Literal('online'),
     Type.Literal('offline'),
+    Type.Literal('unregistering'),
     Type.Literal('attach'),
     Type.Literal('detach'),
     Type.Literal('define'),

@@ -8,7 +8,10 @@ import type { MdevSnapshot, ParentSnapshot } from './state.ts'
 export interface ParentView extends ParentSnapshot {
   /** Absent while there is none. */
   readonly pid?: number
-  /** Why there is none, of a parent that should have one: then no more is known of it than its name and its driver. */
+  /**
+   * Why there is none, of a parent that should have one: then no more is known of it than its name and its driver. Of one that is
+   * being unregistered: who keeps it.
+   */
   readonly waits?: string
   /** What its host should have had, by the configuration, and has not: limits, privileges. */
   readonly warnings?: readonly string[]
@@ -66,6 +69,13 @@ export interface StopOptions extends TakeOptions {
   readonly wait?: boolean
 }
 
+export interface UnregisterOptions extends TakeOptions {
+  /** Takes its mdevs from their clients; a host that does not answer is killed. */
+  readonly force?: boolean
+  /** Asks clients to let go, and waits for them. */
+  readonly wait?: boolean
+}
+
 /** Who made something is looked at where there is a caller: then EPERM is what is another's, without `takeOver`. */
 export interface ControlPlane {
   /** Parents whose hosts are there, and those whose hosts should be, by name. */
@@ -107,6 +117,21 @@ export interface ControlPlane {
     attributes: AttributeTexts,
     options?: TakeOptions,
   ): Promise<ParentView>
+  /**
+   * Removes all mdevs of a parent, and ends its host. Once it has begun it cannot be called off; asked again it waits for the
+   * same end, and with `force` hastens it. A parent of the configuration gets no other host until it is registered again.
+   *
+   * @throws ENOENT no host runs it · EBUSY clients use its mdevs, unless `force` takes them away or `wait` waits for them · ENODEV it
+   *         is unregistered already · EAGAIN its host is starting, or does not answer
+   */
+  unregister(parent: string, options?: UnregisterOptions): Promise<void>
+  /**
+   * Starts the host of a parent of the configuration again. Where it cannot be started, `waits` of the answer says why; it is tried
+   * again.
+   *
+   * @throws ENOENT none is configured by that name · EEXIST its host is there · EBUSY it is being unregistered
+   */
+  register(parent: string): Promise<ParentView>
 }
 
 export interface CallerOptions {

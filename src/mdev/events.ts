@@ -6,6 +6,7 @@ import type { Parent } from './parent.ts'
 
 /**
  * - `registered`, `unregistered`: a parent came or went (the kernel's `change` with MDEV_STATE).
+ * - `unregistering`: a parent is going, and no mdev can be created on it any more.
  * - `changed`: settings of a parent have changed.
  * - `add`, `bind`, `unbind`, `remove`: the life of an mdev. A creation that fails in `probe` is an `add` and a `remove`.
  * - `removing`: the removal of an mdev has begun, and waits for its client. Nobody else can open it any more.
@@ -14,6 +15,7 @@ import type { Parent } from './parent.ts'
  */
 export interface MdevEvents {
   registered: [parent: Parent]
+  unregistering: [parent: Parent]
   unregistered: [parent: Parent]
   changed: [parent: Parent]
   add: [mdev: MdevDevice]

@@ -10,6 +10,7 @@ import type { Claims } from './claims.ts'
 import type { Driver } from './driver.ts'
 import { DriverSide } from './driver-side.ts'
 import { announce, type Events } from './events.ts'
+import { describeHolders } from './holders.ts'
 import type { MdevDevice } from './mdev.ts'
 import { PROBE_MS } from './mdev-changes.ts'
 import { MdevCreations } from './mdev-creations.ts'
@@ -32,6 +33,13 @@ export interface RemoveOptions {
   /** Takes it away from a client that uses it. */
   readonly force?: boolean
   /** Asks a client that uses it to let go, and waits. */
+  readonly wait?: boolean
+}
+
+export interface UnregisterOptions {
+  /** Takes mdevs from their clients. */
+  readonly force?: boolean
+  /** Asks clients to let go, and waits for them; unless false. */
   readonly wait?: boolean
 }
 
@@ -225,9 +233,11 @@ export class Parent {
    * @param options `force` takes mdevs from their clients; else each client in turn is asked, and waited for. With it, all is
    *                done when this returns, but for what a `probe` is still building, and a driver's `close` that takes time:
    *                neither is waited for for ever
-   * @throws the first error of a removal, after all of them
+   * @throws the first error of a removal, after all of them · EBUSY a client uses an mdev, and is not to be waited for: then
+   *         nothing has changed
    */
-  unregister({ force = false }: { readonly force?: boolean } = {}): Promise<void> {
+  async unregister({ force = false, wait = true }: UnregisterOptions = {}): Promise<void> {
+    if (!force && !wait) this.#mustBeUnused()
     this.#forced ||= force
     this.#unregistration ??= this.#unregister()
     if (force) this.#mdevs.evictAll()
@@ -237,6 +247,8 @@ export class Parent {
   async #unregister(): Promise<void> {
     const before = this.#state
     this.#state = 'unregistering'
+    if (before === 'registered')
+      announce(this.#options.events, this.#options.log, 'unregistering', this)
     if (before === 'registering') await this.registered.catch(() => {}) // it opens for so long at most
     const failures: unknown[] = []
     for (const end of this.#mdevs.endings()) {
@@ -253,6 +265,16 @@ export class Parent {
     if (before === 'registered')
       announce(this.#options.events, this.#options.log, 'unregistered', this)
     if (failures.length > 0) throw failures[0]
+  }
+
+  /** @throws EBUSY */
+  #mustBeUnused(): void {
+    const holders = describeHolders(
+      this.mdevs.map(({ uuid, user }) =>
+        user === undefined ? { uuid } : { uuid, client: user.description },
+      ),
+    )
+    if (holders !== '') throw new ErrnoError('EBUSY', `parent ${this.name}: ${holders}`)
   }
 
   /** @throws ENODEV */

@@ -63,6 +63,8 @@ describe('complete()', () => {
     ['attach --vmm c', 'cloud-hypervisor'],
     ['types -p ', 'mdpy mtty'],
     ['start --parent m', 'mdpy mtty'],
+    ['unregister m', 'mdpy mtty'],
+    ['register m', ''], // their hosts are there
     ['define -t ', 'mdpy-vga mtty-1 mtty-2'],
     ['define -p mtty -t ', 'mtty-1 mtty-2'],
     ['define --parent=mtty --type=mtty-', '--type=mtty-1 --type=mtty-2'],

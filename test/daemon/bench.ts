@@ -30,13 +30,22 @@ export class Bench implements AsyncDisposable {
   host(name: string, driver: Driver = driverOf()): Host {
     const host = new Host({ driver, log: silentLogger, root: this.root, name })
     const path = hostSocket(this.root, name)
-    const control = new ControlServer({ host, path, log: silentLogger, onUnregistered: () => {} })
+    const onUnregistered = () => {
+      control.close()
+      host.close()
+    }
+    const control = new ControlServer({ host, path, log: silentLogger, onUnregistered })
     this.#running.push(control, host)
     return host
   }
 
+  /** Ends daemons and hosts of this process. */
+  async close(): Promise<void> {
+    for (const running of this.#running.splice(0)) await running.close()
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const running of this.#running) await running.close()
+    await this.close()
     this.scratch[Symbol.dispose]()
   }
 }

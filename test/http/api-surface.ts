@@ -44,11 +44,10 @@ export class ApiSurface implements Surface {
   }
 
   async unregister(parent: string): Promise<void> {
-    const host = this.#api.daemon.hosts.find(parent)
     const gone = new Promise<void>((resolve) => {
       this.#api.daemon.hosts.on('down', (name) => name === parent && resolve())
     })
-    await host?.unregister()
+    await this.client.unregister(parent, { wait: true })
     await gone
   }
 
@@ -99,6 +98,7 @@ export class ApiSurface implements Surface {
 
   async event(): Promise<string> {
     const { value: event } = await this.#events.next()
+    if (event?.action === 'unregistering') return this.event() // the kernel has no such event
     if (event === undefined || event.action === 'snapshot') return 'nothing'
     const state = 'MDEV_STATE' in event ? event.MDEV_STATE : undefined
     return state === undefined ? `${event.action} ${uuidIn(event)}` : `${state} ${event.parent}`

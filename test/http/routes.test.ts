@@ -59,6 +59,19 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     ['/v1/parents/a?takeOver=maybe', { attributes: [] }, 400, 'EINVAL'],
     ['/v1/parents/a?takeOver=true', { attributes: [['pace', 'slow']] }, 200],
   ],
+  unregister: [
+    ['/v1/parents/a/unregister', {}, 409, 'EBUSY'],
+    ['/v1/parents/A/unregister', {}, 404, 'ENOENT'],
+    ['/v1/parents/a/unregister', { force: 'yes' }, 400, 'EINVAL'],
+    ['/v1/parents/a/unregister', { forced: true }, 400, 'EINVAL'],
+    ['/v1/parents/a/unregister', undefined, 400, 'EINVAL'],
+    ['/v1/parents/a/unregister?takeOver=maybe', {}, 400, 'EINVAL'],
+    ['/v1/parents/a/unregister?takeOver=true', { force: true }, 204],
+  ],
+  register: [
+    ['/v1/parents/a/register', undefined, 409, 'EEXIST'],
+    ['/v1/parents/b/register', undefined, 404, 'ENOENT'],
+  ],
   list: [['/v1/mdevs', undefined, 200]],
   mdev: [
     [`/v1/mdevs/${uuid(1).toUpperCase()}`, undefined, 200],
@@ -160,7 +173,7 @@ describe('ROUTES', () => {
         const what = `${method} ${target} ${JSON.stringify(body)?.slice(0, 60)}`
         if (code === undefined) {
           assert.equal(reply.status, status, `${what}: ${JSON.stringify(reply.body)}`)
-          if (name === 'undefine' || name === 'stop') assert.equal(reply.body, '')
+          if (status === 204) assert.equal(reply.body, '')
           else assertShape(route, reply.body)
         } else {
           assert.deepEqual(refusalIn(reply), [status, code], what)

@@ -54,12 +54,13 @@ describe('events', () => {
       `remove@${card}/${u(1)} SUBSYSTEM=mdev`,
       `add@${card}/${u(2)} SUBSYSTEM=mdev`,
       `bind@${card}/${u(2)} DRIVER=mtty SUBSYSTEM=mdev`,
+      'unregistering@-', // the kernel has no such event
       `unbind@${card}/${u(2)} SUBSYSTEM=mdev`,
       `remove@${card}/${u(2)} SUBSYSTEM=mdev`,
       `change@${card} MDEV_STATE=unregistered SUBSYSTEM=mtty`,
     ])
     const numbers = told.map((event) => ('SEQNUM' in event ? event.SEQNUM : undefined))
-    assert.deepEqual(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+    assert.deepEqual(numbers, [1, 2, 3, 4, 5, 6, 7, undefined, 8, 9, 10])
   })
 
   test('of a creation that fails are add and remove; definitions and clients have no keys', async () => {

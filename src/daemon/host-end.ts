@@ -1,0 +1,126 @@
+/** Ends hosts: as they unregister their parents and, by force, also one that does not answer any more. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { ControlClient } from '../host/control-client.ts'
+import { hostLock } from '../host/paths.ts'
+import { ErrnoError } from '../lib/errno.ts'
+import type { Logger } from '../lib/log.ts'
+import { isHeldBy, isLocked, lockHolder } from '../os/file-lock.ts'
+import type { Hosts } from './hosts.ts'
+
+/** Between two questions whether a host that is to end by force still answers. */
+const ASK_MS = 1000
+/** How long a process may take to end, once its parent is unregistered, or it is killed. */
+const EXIT_MS = 20_000
+const LOOK_MS = 10
+
+export interface HostEndsOptions {
+  /** The run-time root. */
+  readonly root: string
+  readonly hosts: Hosts
+  readonly log: Logger
+}
+
+export interface HostEndOptions {
+  /** Takes mdevs from their clients, and kills a host that does not answer. */
+  readonly force: boolean
+  /** Waits for clients to let go, for however long. */
+  readonly wait: boolean
+}
+
+export class HostEnds {
+  readonly #options: HostEndsOptions
+  readonly #closed = new AbortController()
+
+  constructor(options: HostEndsOptions) {
+    this.#options = options
+  }
+
+  /** Waits for nobody any more; what was asked of hosts they do all the same. */
+  close(): void {
+    this.#closed.abort(new ErrnoError('ECANCELED', 'the daemon ends'))
+  }
+
+  /**
+   * Unregisters the parent of a host; resolves when that has gone, and another may have its name.
+   *
+   * @throws as ControlClient.unregister · ETIMEDOUT its process does not end
+   */
+  async end(host: ControlClient, { force, wait }: HostEndOptions): Promise<void> {
+    if (force) await this.#force(host)
+    else await host.unregister({ wait })
+    try {
+      await this.#gone(host)
+    } catch (error) {
+      if (!force || codeOf(error) !== 'ETIMEDOUT') throw error
+      await this.kill(host.name, host.pid, error)
+    }
+  }
+
+  async #force(host: ControlClient): Promise<void> {
+    const ended = new AbortController()
+    const silent = silence(host, AbortSignal.any([ended.signal, this.#closed.signal]))
+    try {
+      await Promise.race([host.unregister({ force: true }), silent])
+    } catch (error) {
+      if (codeOf(error) === 'ECONNRESET') return // it has gone
+      if (codeOf(error) !== 'ETIMEDOUT') throw error
+      await this.kill(host.name, host.pid, error)
+    } finally {
+      ended.abort()
+    }
+  }
+
+  /**
+   * Kills the process that has a parent's name, and no other.
+   *
+   * @param pid as it, or its file, says: what the kernel says of the lock counts
+   * @throws EPERM that is another process · ETIMEDOUT it does not end, as one that waits for a device
+   */
+  async kill(parent: string, pid: number, why?: unknown): Promise<void> {
+    const { root, log } = this.#options
+    const lock = hostLock(root, parent)
+    if (pid === process.pid || !isHeldBy(lock, pid)) {
+      if (!isLocked(lock)) return
+      throw new ErrnoError('EPERM', `parent ${parent}: pid ${pid} is not its host, and not killed`)
+    }
+    const because = why instanceof Error ? `: ${why.message}` : ''
+    log.warn(`parent ${parent}: its host, pid ${pid}, is killed${because}`)
+    try {
+      process.kill(pid, 'SIGKILL')
+    } catch (error) {
+      if (codeOf(error) !== 'ESRCH') throw error // it has just ended
+    }
+    await this.#gone({ name: parent, pid })
+  }
+
+  /** Resolves when a host is neither connected nor has the name. */
+  async #gone(host: Pick<ControlClient, 'name' | 'pid'>): Promise<void> {
+    const { root, hosts } = this.#options
+    const { name, pid } = host
+    const lock = hostLock(root, name)
+    const end = performance.now() + EXIT_MS
+    while (hosts.find(name)?.pid === pid || (isLocked(lock) && lockHolder(lock) === pid)) {
+      this.#closed.signal.throwIfAborted()
+      if (performance.now() > end)
+        throw new ErrnoError(
+          'ETIMEDOUT',
+          `parent ${name}: its host, pid ${pid}, has not ended in ${EXIT_MS / 1000} s`,
+        )
+      await sleep(LOOK_MS)
+    }
+  }
+}
+
+/** Asks a host again and again. @throws ETIMEDOUT when it does not answer · ECONNRESET when it has gone */
+async function silence(host: ControlClient, end: AbortSignal): Promise<void> {
+  const never = new Promise<void>(() => {})
+  while (!end.aborted) {
+    await host.showParent()
+    await sleep(ASK_MS, undefined, { signal: end }).catch(() => {})
+  }
+  return never
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined
+}

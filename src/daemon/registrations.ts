@@ -1,0 +1,225 @@
+/** The parents of the configuration: each has its host, unless an administrator has unregistered it. */
+import { hostLock, hostSocket } from '../host/paths.ts'
+import { ErrnoError } from '../lib/errno.ts'
+import type { Logger } from '../lib/log.ts'
+import type { ParentView, UnregisterOptions } from '../mdev/control-plane.ts'
+import { describeHolders } from '../mdev/holders.ts'
+import { isLocked, lockHolder } from '../os/file-lock.ts'
+import { isAnswered } from '../os/unix-socket.ts'
+import type { ParentConfig } from './config.ts'
+import { HostEnds } from './host-end.ts'
+import type { Hosts } from './hosts.ts'
+import { Supervisor } from './supervisor.ts'
+import { Unregistered } from './unregistered.ts'
+
+export interface RegistrationsOptions {
+  /** The run-time root. */
+  readonly root: string
+  readonly hosts: Hosts
+  readonly log: Logger
+  /** As configured, by name. */
+  readonly parents: ReadonlyMap<string, ParentConfig>
+}
+
+export class Registrations {
+  readonly #options: RegistrationsOptions
+  readonly #unregistered: Unregistered
+  readonly #ends: HostEnds
+  readonly #supervisors = new Map<string, Supervisor>()
+  /** How many are unregistering a parent. */
+  readonly #pending = new Map<string, number>()
+  #closed = false
+
+  constructor(options: RegistrationsOptions) {
+    const { root, parents, ...rest } = options
+    this.#options = options
+    this.#unregistered = new Unregistered(root)
+    this.#ends = new HostEnds(options)
+    for (const [parent, wanted] of parents)
+      this.#supervisors.set(parent, new Supervisor({ parent, ...wanted, root, ...rest }))
+  }
+
+  /** Has hosts started where there are none. Those that were there before are known by now. */
+  start(): void {
+    const { hosts, log } = this.#options
+    for (const [parent, supervisor] of this.#supervisors) {
+      // It is there: the daemon that was to unregister it has ended before it could.
+      if (hosts.find(parent)?.parent.state === 'registered') this.#unregistered.delete(parent)
+      if (!this.#unregistered.has(parent)) supervisor.start()
+      else log.info(`parent ${parent}: ${hintOf(parent)}`)
+    }
+  }
+
+  /** Lets hosts be: they live on. */
+  close(): void {
+    this.#closed = true
+    this.#ends.close()
+    for (const supervisor of this.#supervisors.values()) supervisor.stop()
+  }
+
+  /** Parents whose hosts are there, and those whose hosts should be, by name. */
+  parents(): readonly ParentView[] {
+    const { hosts } = this.#options
+    const present = hosts.all.map(({ parent, pid }) => withHolders({ ...parent, pid }))
+    const missing = [...this.#supervisors]
+      .filter(([name]) => hosts.find(name) === undefined)
+      .map(([name, { driver }]) => parentWithout(name, driver, this.whyNoHost(name) ?? ''))
+    return [...present, ...missing]
+      .map((parent) => warned(parent, this.#supervisors.get(parent.name)?.warnings ?? []))
+      .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+  }
+
+  /** Why a parent of the configuration has no host; undefined of others. */
+  whyNoHost(parent: string): string | undefined {
+    const now = this.#supervisors.get(parent)?.now
+    switch (now?.state) {
+      case undefined:
+        return undefined
+      case 'waiting':
+        return now.why
+      case 'starting':
+        return now.before === ''
+          ? 'its host is starting'
+          : `${now.before}; its host is starting again`
+      default:
+        return this.#unregistered.has(parent) ? hintOf(parent) : 'no host runs it'
+    }
+  }
+
+  /**
+   * Ends the host of a parent. One of the configuration gets no other until it is registered again.
+   *
+   * @throws ENOENT no such parent · ENODEV it is unregistered already · EBUSY clients use mdevs on it, or what runs it is no host of
+   *         the daemon · EAGAIN its host is starting, or does not answer · what keeps us from remembering it
+   */
+  async unregister(
+    parent: string,
+    { force = false, wait = false }: UnregisterOptions = {},
+  ): Promise<void> {
+    const supervisor = this.#supervisors.get(parent)
+    if (supervisor === undefined) {
+      if (await this.#end(parent, { force, wait })) return
+      throw new ErrnoError('ENOENT', `parent ${parent}: no host runs it`)
+    }
+    if (supervisor.now.state === 'starting') {
+      if (!force && !wait) throw notYet(parent, 'its host is starting')
+      if (wait && !force) await supervisor.settled()
+    }
+    if (this.#unregistered.has(parent) && this.#isGone(parent))
+      throw new ErrnoError('ENODEV', `parent ${parent}: ${hintOf(parent)}`)
+    this.#unregistered.add(parent)
+    this.#pending.set(parent, (this.#pending.get(parent) ?? 0) + 1)
+    try {
+      if (supervisor.now.state === 'starting') await supervisor.kill()
+      supervisor.stop()
+      await this.#end(parent, { force, wait })
+      this.#options.log.info(`parent ${parent}: ${hintOf(parent)}`)
+    } finally {
+      this.#leave(parent, supervisor)
+    }
+  }
+
+  /** What was refused leaves the parent as it was, unless another is unregistering it. */
+  #leave(parent: string, supervisor: Supervisor): void {
+    const others = (this.#pending.get(parent) ?? 1) - 1
+    if (others > 0) {
+      this.#pending.set(parent, others)
+      return
+    }
+    this.#pending.delete(parent)
+    if (this.#closed || this.#options.hosts.find(parent)?.parent.state !== 'registered') return
+    this.#unregistered.delete(parent)
+    supervisor.start()
+  }
+
+  /**
+   * Starts the host of a configured parent again; resolves when it is there, or could not be started, which is tried again.
+   *
+   * @throws ENOENT none is configured by that name · EEXIST its host is there · EBUSY it is being unregistered
+   */
+  async register(parent: string): Promise<void> {
+    const { hosts } = this.#options
+    const supervisor = this.#supervisors.get(parent)
+    const there = hosts.find(parent)?.parent
+    if (this.#pending.has(parent) || (there !== undefined && there.state !== 'registered')) {
+      const holders = describeHolders(there?.mdevs ?? [])
+      const why = holders === '' ? '' : `: ${holders}`
+      throw new ErrnoError('EBUSY', `parent ${parent}: it is being unregistered${why}`)
+    }
+    if (there !== undefined) {
+      const { pid } = hosts.find(parent) ?? { pid: 0 }
+      throw new ErrnoError('EEXIST', `parent ${parent}: its host is there, pid ${pid}`)
+    }
+    if (supervisor === undefined)
+      throw new ErrnoError('ENOENT', `parent ${parent}: not in the daemon's configuration`)
+    this.#unregistered.delete(parent)
+    if (supervisor.now.state === 'waiting') supervisor.stop() // it is tried at once
+    supervisor.start()
+    await supervisor.settled()
+  }
+
+  /** @returns false where nobody runs it */
+  async #end(parent: string, options: { force: boolean; wait: boolean }): Promise<boolean> {
+    const { root, hosts } = this.#options
+    const host = hosts.find(parent)
+    if (host !== undefined) {
+      await this.#ends.end(host, options)
+      return true
+    }
+    const lock = hostLock(root, parent)
+    if (!isLocked(lock)) return false
+    const pid = lockHolder(lock)
+    if (pid === undefined) throw notYet(parent, 'its host is starting')
+    if (!isAnswered(hostSocket(root, parent)))
+      throw new ErrnoError(
+        'EBUSY',
+        `parent ${parent}: pid ${pid} has it, which is no host that can be managed; end that`,
+      )
+    if (!options.force) throw notYet(parent, `its host, pid ${pid}, does not answer`)
+    await this.#ends.kill(parent, pid)
+    return true
+  }
+
+  /** Whether nobody runs it, nor is about to. */
+  #isGone(parent: string): boolean {
+    const { root, hosts } = this.#options
+    const isStarting = this.#supervisors.get(parent)?.now.state === 'starting'
+    return !isStarting && hosts.find(parent) === undefined && !isLocked(hostLock(root, parent))
+  }
+}
+
+function notYet(parent: string, why: string): ErrnoError {
+  return new ErrnoError('EAGAIN', `parent ${parent}: ${why}; try again, or end it by force`)
+}
+
+function hintOf(parent: string): string {
+  return `unregistered; mdevkit register ${parent} brings it back`
+}
+
+/** The same, with who keeps it, where it is being unregistered. */
+function withHolders(parent: ParentView): ParentView {
+  const holders = parent.state === 'unregistering' ? describeHolders(parent.mdevs) : ''
+  return holders === '' ? parent : { ...parent, waits: `being unregistered: ${holders}` }
+}
+
+function warned(parent: ParentView, warnings: readonly string[]): ParentView {
+  return warnings.length === 0 ? parent : { ...parent, warnings }
+}
+
+/** What is known of a parent whose host is not there. @param waits why it is not */
+function parentWithout(name: string, driver: string, waits: string): ParentView {
+  return {
+    name,
+    driver,
+    state: 'unregistered',
+    types: [],
+    attributes: [],
+    parentAttributes: [],
+    settings: [],
+    values: {},
+    status: {},
+    faults: [],
+    mdevs: [],
+    waits,
+  }
+}
