@@ -62,8 +62,10 @@ export function parentTable(parents: readonly ParentView[], paints: Paints): str
   )
 }
 
-function stateOfParent({ state, pid, waits }: ParentView, { good, fair, bad }: Paints): Cell {
-  if (pid === undefined && waits !== undefined) return { text: 'waiting', paint: bad }
+function stateOfParent(parent: ParentView, { good, fair, bad }: Paints): Cell {
+  const { state, pid, waits, unregistered = false } = parent
+  if (pid === undefined && !unregistered && waits !== undefined)
+    return { text: 'waiting', paint: bad }
   return { text: state, paint: state === 'registered' ? good : fair }
 }
 

@@ -1,4 +1,6 @@
 /** The parents of the configuration: each has its host, unless an administrator has unregistered it. */
+import type { ControlClient } from '../host/control-client.ts'
+import { isParentName } from '../host/file-claims.ts'
 import { hostLock, hostSocket } from '../host/paths.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
@@ -63,10 +65,17 @@ export class Registrations {
     const present = hosts.all.map(({ parent, pid }) => withHolders({ ...parent, pid }))
     const missing = [...this.#supervisors]
       .filter(([name]) => hosts.find(name) === undefined)
-      .map(([name, { driver }]) => parentWithout(name, driver, this.whyNoHost(name) ?? ''))
+      .map(([name, { driver }]) => this.#without(name, driver))
     return [...present, ...missing]
       .map((parent) => warned(parent, this.#supervisors.get(parent.name)?.warnings ?? []))
       .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+  }
+
+  /** What is known of a parent whose host is not there. */
+  #without(name: string, driver: string): ParentView {
+    const waits = this.whyNoHost(name) ?? ''
+    const isAway = this.#unregistered.has(name)
+    return { ...NOTHING, name, driver, waits, ...(isAway ? { unregistered: true } : {}) }
   }
 
   /** Why a parent of the configuration has no host; undefined of others. */
@@ -98,21 +107,25 @@ export class Registrations {
   ): Promise<void> {
     const supervisor = this.#supervisors.get(parent)
     if (supervisor === undefined) {
-      if (await this.#end(parent, { force, wait })) return
-      throw new ErrnoError('ENOENT', `parent ${parent}: no host runs it`)
+      const runner = this.#runner(parent, force)
+      if (runner === undefined) throw new ErrnoError('ENOENT', `parent ${parent}: no host runs it`)
+      await this.#end(parent, runner, { force, wait })
+      return
     }
     if (supervisor.now.state === 'starting') {
       if (!force && !wait) throw notYet(parent, 'its host is starting')
       if (wait && !force) await supervisor.settled()
     }
-    if (this.#unregistered.has(parent) && this.#isGone(parent))
+    const isStarting = supervisor.now.state === 'starting'
+    const runner = isStarting ? undefined : this.#runner(parent, force)
+    if (this.#unregistered.has(parent) && !isStarting && runner === undefined)
       throw new ErrnoError('ENODEV', `parent ${parent}: ${hintOf(parent)}`)
     this.#unregistered.add(parent)
     this.#pending.set(parent, (this.#pending.get(parent) ?? 0) + 1)
     try {
-      if (supervisor.now.state === 'starting') await supervisor.kill()
-      supervisor.stop()
-      await this.#end(parent, { force, wait })
+      if (isStarting) await supervisor.kill()
+      else supervisor.stop()
+      if (runner !== undefined) await this.#end(parent, runner, { force, wait })
       this.#options.log.info(`parent ${parent}: ${hintOf(parent)}`)
     } finally {
       this.#leave(parent, supervisor)
@@ -158,33 +171,34 @@ export class Registrations {
     await supervisor.settled()
   }
 
-  /** @returns false where nobody runs it */
-  async #end(parent: string, options: { force: boolean; wait: boolean }): Promise<boolean> {
+  /**
+   * What runs a parent and can be ended: its host or, by force, the pid of one that hangs; undefined where nobody does.
+   *
+   * @throws EBUSY it is no host of the daemon · EAGAIN it cannot be managed yet, or any more
+   */
+  #runner(parent: string, force: boolean): ControlClient | number | undefined {
     const { root, hosts } = this.#options
     const host = hosts.find(parent)
-    if (host !== undefined) {
-      await this.#ends.end(host, options)
-      return true
-    }
-    const lock = hostLock(root, parent)
-    if (!isLocked(lock)) return false
-    const pid = lockHolder(lock)
+    if (host !== undefined) return host
+    if (!isParentName(parent) || !isLocked(hostLock(root, parent))) return undefined
+    const pid = lockHolder(hostLock(root, parent))
     if (pid === undefined) throw notYet(parent, 'its host is starting')
     if (!isAnswered(hostSocket(root, parent)))
       throw new ErrnoError(
         'EBUSY',
         `parent ${parent}: pid ${pid} has it, which is no host that can be managed; end that`,
       )
-    if (!options.force) throw notYet(parent, `its host, pid ${pid}, does not answer`)
-    await this.#ends.kill(parent, pid)
-    return true
+    if (!force) throw notYet(parent, `its host, pid ${pid}, does not answer`)
+    return pid
   }
 
-  /** Whether nobody runs it, nor is about to. */
-  #isGone(parent: string): boolean {
-    const { root, hosts } = this.#options
-    const isStarting = this.#supervisors.get(parent)?.now.state === 'starting'
-    return !isStarting && hosts.find(parent) === undefined && !isLocked(hostLock(root, parent))
+  async #end(
+    parent: string,
+    runner: ControlClient | number,
+    options: { readonly force: boolean; readonly wait: boolean },
+  ): Promise<void> {
+    if (typeof runner === 'number') await this.#ends.kill(parent, runner)
+    else await this.#ends.end(runner, options)
   }
 }
 
@@ -206,20 +220,14 @@ function warned(parent: ParentView, warnings: readonly string[]): ParentView {
   return warnings.length === 0 ? parent : { ...parent, warnings }
 }
 
-/** What is known of a parent whose host is not there. @param waits why it is not */
-function parentWithout(name: string, driver: string, waits: string): ParentView {
-  return {
-    name,
-    driver,
-    state: 'unregistered',
-    types: [],
-    attributes: [],
-    parentAttributes: [],
-    settings: [],
-    values: {},
-    status: {},
-    faults: [],
-    mdevs: [],
-    waits,
-  }
-}
+const NOTHING = {
+  state: 'unregistered',
+  types: [],
+  attributes: [],
+  parentAttributes: [],
+  settings: [],
+  values: {},
+  status: {},
+  faults: [],
+  mdevs: [],
+} as const

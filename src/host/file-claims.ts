@@ -112,8 +112,13 @@ export class FileClaims implements Claims {
   }
 }
 
+/** Whether a parent can be named so. */
+export function isParentName(name: string): boolean {
+  return FILE_NAME.test(name)
+}
+
 /** @throws EINVAL */
 function checkedName(parent: string): string {
-  if (FILE_NAME.test(parent)) return parent
+  if (isParentName(parent)) return parent
   throw new ErrnoError('EINVAL', `parent name ${JSON.stringify(parent)}: not a file name`)
 }

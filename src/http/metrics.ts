@@ -17,6 +17,7 @@ export class Metrics {
     build: this.#gauge('mdevkit_build_info', 'Always 1; the version is a label.', ['version']),
     parents: this.#gauge('mdevkit_parents', 'Parents whose hosts are there.'),
     missing: this.#gauge('mdevkit_parents_waiting', 'Parents whose hosts should be there.'),
+    unregistered: this.#gauge('mdevkit_parents_unregistered', 'Parents that were unregistered.'),
     available: this.#gauge('mdevkit_available_instances', 'Mdevs that can still be created.', [
       'parent',
       'type',
@@ -57,9 +58,11 @@ export class Metrics {
     const gauges = this.#gauges
     for (const gauge of Object.values(gauges)) gauge.reset() // what is no more has no number
     gauges.build.set({ version }, 1)
-    const missing = parents.filter(({ pid }) => pid === undefined).length
-    gauges.parents.set(parents.length - missing)
-    gauges.missing.set(missing)
+    const absent = parents.filter(({ pid }) => pid === undefined)
+    const unregistered = absent.filter((parent) => parent.unregistered === true).length
+    gauges.parents.set(parents.length - absent.length)
+    gauges.missing.set(absent.length - unregistered)
+    gauges.unregistered.set(unregistered)
     for (const { name: parent, types, mdevs: borne } of parents) {
       for (const { name: type, availableInstances } of types) {
         gauges.available.set({ parent, type }, availableInstances)

@@ -147,6 +147,9 @@ export const Parent = Type.Object({
         'Why there is no host, of a parent that should have one; of one that is being unregistered, who keeps it.',
     }),
   ),
+  unregistered: Type.Optional(
+    Type.Boolean({ description: 'It was unregistered, and has no host until it is registered.' }),
+  ),
   warnings: Type.Optional(
     Type.Array(Type.String(), { description: 'What of its configuration its host has not.' }),
   ),

@@ -13,6 +13,8 @@ export interface ParentView extends ParentSnapshot {
    * being unregistered: who keeps it.
    */
   readonly waits?: string
+  /** An administrator has taken it away, and it waits until they bring it back; else not there. */
+  readonly unregistered?: boolean
   /** What its host should have had, by the configuration, and has not: limits, privileges. */
   readonly warnings?: readonly string[]
 }

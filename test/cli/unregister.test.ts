@@ -65,7 +65,7 @@ test('unregister takes a parent away and register brings it back, saying nothing
   assert.deepEqual(machine.hosts(), [])
   const { stdout } = await cli(['status'], { root: machine.root })
   const back = 'unregistered; mdevkit register serial brings it back'
-  assert.match(stdout, new RegExp(`serial +mtty +waiting +- +0 +${back}`))
+  assert.match(stdout, new RegExp(`serial +mtty +unregistered +- +0 +${back}`))
   assert.equal(
     await machine.told('unregister', 'serial'),
     `3\nmdevkit unregister: ENODEV: parent serial: ${back}\n${STATUS}\n`,

@@ -9,6 +9,7 @@ import { hostLock } from '../../src/host/paths.ts'
 import { ApiClient, apiSocket } from '../../src/http/client.ts'
 import type { MdevSnapshot, ParentView } from '../../src/http/model.ts'
 import { isLocked } from '../../src/os/file-lock.ts'
+import { ask } from '../http/support.ts'
 import { uuid } from '../mdev/support.ts'
 import { ClientProcess } from '../support/client-process.ts'
 import { serve } from '../support/mdevkit.ts'
@@ -124,6 +125,28 @@ describe('unregister and register', () => {
     assert.ok(!existsSync(join(machine.root, 'unregistered')))
   })
 
+  test('the numbers tell a parent that is away from one that should be there', async () => {
+    await using machine = new Machine()
+    await machine.serial()
+    await machine.up()
+    const numbers = async () => {
+      const at = { socketPath: apiSocket(machine.root) }
+      const { body } = await ask(at, 'GET', '/metrics')
+      return String(body).match(/^mdevkit_parents\w* \d+$/gm)
+    }
+    const of = (there: number, away: number) => [
+      `mdevkit_parents ${there}`,
+      'mdevkit_parents_waiting 0',
+      `mdevkit_parents_unregistered ${away}`,
+    ]
+    assert.deepEqual(await numbers(), of(1, 0))
+    await machine.client.unregister('serial')
+    assert.deepEqual(await numbers(), of(0, 1))
+    assert.equal((await machine.view()).unregistered, true)
+    await machine.client.register('serial')
+    assert.deepEqual(await numbers(), of(1, 0))
+  })
+
   test('a parent that nobody knows is ENOENT, and so is registering one that is not configured', async () => {
     await using machine = new Machine()
     await machine.daemon()
@@ -139,6 +162,11 @@ describe('unregister and register', () => {
       message: "parent none: not in the daemon's configuration",
     })
     await assert.rejects(client.register('other'), { code: 'EEXIST' })
+    for (const name of ['../hosts/other', '.', '\0', 'x'.repeat(250)])
+      for (const force of [false, true])
+        await assert.rejects(client.unregister(name, { force }), {
+          code: name.length < 200 ? 'ENOENT' : /^ENOENT|ENAMETOOLONG$/,
+        })
     await client.unregister('other')
     assert.deepEqual(await client.parents(), []) // it just ends
     await assert.rejects(client.unregister('other', { force: true }), { code: 'ENOENT' })
@@ -394,6 +422,7 @@ describe('unregister', () => {
         code: 'EBUSY',
         message: new RegExp(`pid ${run.host.pid} has it`),
       })
+    assert.ok(!existsSync(join(machine.root, 'unregistered')))
     assert.ok(processesOf(machine.root).includes(run.host.pid))
   })
 
