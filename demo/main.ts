@@ -1,7 +1,7 @@
 /** The demo as a command: its options, which of the two demos to run, and what the exit code says. */
 import { parseArgs } from 'node:util'
-import { describeError, ErrnoError } from '../src/lib/errno.ts'
 import { clientDemo } from './client-demo.ts'
+import { describeFailure, Interruption } from './program.ts'
 import { Screen } from './screen.ts'
 import type { DemoOptions } from './stage.ts'
 import { prepare, vmDemo } from './vm-demo.ts'
@@ -20,17 +20,6 @@ const EXIT = { ok: 0, failed: 1, usage: 2 } as const
 
 /** An answer takes milliseconds; a guest on a busy machine may need longer. */
 const TIMEOUT_MS = 30_000
-
-/** Somebody does not want to wait for the end. */
-export class Interruption extends Error {
-  readonly exitCode: number
-
-  /** @param signal its number, as in signal(7) */
-  constructor(name: string, signal: number) {
-    super(name)
-    this.exitCode = 128 + signal
-  }
-}
 
 export interface Surroundings {
   write(text: string): void
@@ -64,7 +53,7 @@ export async function main(args: readonly string[], around: Surroundings): Promi
       around.writeError(`\ndemo: ended by ${signal.reason.message}; nothing is left behind\n`)
       return signal.reason.exitCode
     }
-    around.writeError(`\ndemo failed: ${describe(error)}\n`)
+    around.writeError(`\ndemo failed: ${describeFailure(error)}\n`)
     return EXIT.failed
   }
 }
@@ -93,10 +82,4 @@ function parse(
     if (error instanceof TypeError) return error
     throw error
   }
-}
-
-/** A refusal in a line; anything else is a bug, with its stack. */
-function describe(error: unknown): string {
-  const known = error instanceof ErrnoError || !(error instanceof Error) || 'code' in error
-  return known ? describeError(error) : (error.stack ?? error.message)
 }

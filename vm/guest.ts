@@ -2,23 +2,26 @@
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { ErrnoError } from '../src/lib/errno.ts'
 import { shellLine } from '../src/lib/shell-line.ts'
 import { GuestConsole, type WaitOptions } from './console.ts'
 import { type InitramfsOptions, buildInitramfs } from './initramfs.ts'
-import { type Leashed, spawnLeashed } from './leash.ts'
+import { type Leashed, spawnLeashed, stopLeashed } from './leash.ts'
 import { type Machine, qemuArguments } from './qemu-arguments.ts'
 import { PrivateDirectory } from './private-directory.ts'
 import { Qmp, type QmpEvent } from './qmp.ts'
 import { type RunResult, SHELL_READY, runInShell, shellInit } from './shell.ts'
 
 const TIMEOUT_MS = 60_000 // a boot takes 3 s on an idle machine
-const TERM_MS = 2_000
+const TERM_MS = 2_000 // QEMU sits out what it waits for, such as a reply over vfio-user
 
 export interface GuestOptions extends InitramfsOptions, Machine {
   /** Stops the guest when aborted. */
   readonly signal?: AbortSignal | undefined
+  /** Where the console goes, byte by byte, instead of to {@link Guest.console}; it is not ended. */
+  readonly consoleTo?: Writable | undefined
   /** How long each wait for the guest lasts at most unless it says otherwise, ms. */
   readonly timeoutMs?: number | undefined
 }
@@ -53,9 +56,9 @@ export class Guest implements AsyncDisposable {
     this.#timeoutMs = options.timeoutMs ?? TIMEOUT_MS
     this.#hasShell = options.init.includes(shellInit)
     this.#console = new GuestConsole(this.#timeoutMs)
-    leashed.child.stdout!.setEncoding('utf8').on('data', (chunk: string) => {
-      this.#console.push(chunk)
-    })
+    const said = leashed.child.stdout!
+    if (options.consoleTo !== undefined) said.pipe(options.consoleTo, { end: false })
+    else said.setEncoding('utf8').on('data', (chunk: string) => this.#console.push(chunk))
     this.exited = this.#end()
     const stop = () => void this.stop()
     options.signal?.addEventListener('abort', stop, { once: true })
@@ -111,7 +114,7 @@ export class Guest implements AsyncDisposable {
   }
 
   /** Types on the console; a line ends with `\n`. */
-  send(text: string): void {
+  send(text: string | Uint8Array): void {
     this.#leashed.child.stdin!.write(text)
   }
 
@@ -141,12 +144,7 @@ export class Guest implements AsyncDisposable {
 
   /** Ends the guest, at first politely. Resolves when nothing is left of it. */
   async stop(): Promise<void> {
-    const { child } = this.#leashed
-    child.kill('SIGTERM')
-    // QEMU sits out what it waits for, such as a reply over vfio-user
-    const timer = setTimeout(() => child.kill('SIGKILL'), TERM_MS)
-    await this.exited
-    clearTimeout(timer)
+    await stopLeashed(this.#leashed, this.exited, TERM_MS)
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

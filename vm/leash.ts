@@ -40,3 +40,20 @@ export async function spawnLeashed(
     },
   }
 }
+
+/**
+ * Ends a program, at first politely.
+ *
+ * @param exited     resolves when nothing is left of it
+ * @param patienceMs how long it may take to end by itself
+ */
+export async function stopLeashed(
+  { child }: Leashed,
+  exited: Promise<unknown>,
+  patienceMs: number,
+): Promise<void> {
+  child.kill('SIGTERM')
+  const timer = setTimeout(() => child.kill('SIGKILL'), patienceMs)
+  await exited
+  clearTimeout(timer)
+}

@@ -1,12 +1,10 @@
-/** The demo as people run it: a process of its own, that has a directory for temporary files to itself. */
+/** The programs of `demo/` as people run them: a process of its own, that has a directory for temporary files to itself. */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { PROJECT } from '../support/mdevkit.ts'
 import { Scratch } from '../support/scratch.ts'
 import { Transcript } from '../support/transcript.ts'
-
-const PROGRAM = `${PROJECT}dist/demo/demo.js`
 
 export interface DemoEnd {
   /** Exit code, or name of the signal. */
@@ -17,18 +15,29 @@ export interface DemoEnd {
   readonly left: readonly string[]
 }
 
-/** A run of the demo, killed at the end of the `using` scope if it has not ended. */
+export interface DemoRunOptions {
+  readonly program?: 'demo' | 'guest'
+  /** Its standard files, all three; pipes unless given, and nothing to read. */
+  readonly terminalFd?: number
+}
+
+/** A run of one of them, killed at the end of the `using` scope if it has not ended. */
 export class DemoRun implements AsyncDisposable {
-  readonly stdout = new Transcript('demo, standard output')
+  readonly stdout: Transcript
   readonly ended: Promise<DemoEnd>
   readonly #temporary = new Scratch()
   readonly #child: ChildProcess
 
   /** @param environment added to this process's */
-  constructor(args: readonly string[], environment: Readonly<Record<string, string>> = {}) {
-    this.#child = spawn(process.execPath, [PROGRAM, ...args], {
+  constructor(
+    args: readonly string[],
+    environment: Readonly<Record<string, string>> = {},
+    { program = 'demo', terminalFd: fd }: DemoRunOptions = {},
+  ) {
+    this.stdout = new Transcript(`${program}, standard output`)
+    this.#child = spawn(process.execPath, [`${PROJECT}dist/demo/${program}.js`, ...args], {
       env: { ...process.env, ...environment, TMPDIR: this.#temporary.path },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: fd === undefined ? ['ignore', 'pipe', 'pipe'] : [fd, fd, fd],
     })
     let stderr = ''
     this.#child.stdout?.setEncoding('utf8').on('data', (text: string) => this.stdout.push(text))
@@ -69,13 +78,19 @@ export class DemoRun implements AsyncDisposable {
   }
 }
 
-/** Runs the demo to its end. */
+/** Runs one to its end. */
 export async function runDemo(
   args: readonly string[],
   environment?: Readonly<Record<string, string>>,
+  options?: DemoRunOptions,
 ): Promise<DemoEnd> {
-  await using run = new DemoRun(args, environment)
+  await using run = new DemoRun(args, environment, options)
   return await run.ended
+}
+
+/** Whether it is QEMU with one of our devices. */
+export function isQemu({ commandLine }: { readonly commandLine: string }): boolean {
+  return commandLine.includes('qemu-system') && commandLine.includes('vfio-user-pci')
 }
 
 function commandLineOf(pid: string): string {

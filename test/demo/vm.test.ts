@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
 import { prepareVm } from '../../vm/prepare.ts'
 import { until } from '../support/until.ts'
-import { DemoRun, runDemo } from './demo-run.ts'
+import { DemoRun, isQemu, runDemo } from './demo-run.ts'
 
 await prepareVm({ onProgress: (line) => process.stderr.write(`${line}\n`) })
 
@@ -77,7 +77,3 @@ test('demo fails with 1 when QEMU ends', async () => {
   assert.match(stderr, /^\ndemo failed: EPIPE: QEMU has ended/)
   assert.deepEqual(left, [])
 })
-
-function isQemu({ commandLine }: { readonly commandLine: string }): boolean {
-  return commandLine.includes('qemu-system') && commandLine.includes('vfio-user-pci')
-}
