@@ -1,5 +1,13 @@
 /** A slice: the one place where a guest's offsets become the image's, and where that is checked. */
-import { blockOf, type Clock, type Dma, ErrnoError, type Segment } from 'mdevkit'
+import {
+  alignedBlock,
+  blockOf,
+  type Clock,
+  type Dma,
+  ErrnoError,
+  FileUser,
+  type Segment,
+} from 'mdevkit'
 import type { Done, Limits, Slice, SliceOptions, Wanted } from './disk.ts'
 import { CLEAR_STEP, type Image } from './image.ts'
 import { SliceGuard } from './slice-guard.ts'
@@ -22,6 +30,8 @@ export class ImageSlice implements Slice {
   readonly #onBatch: () => void
   readonly #throttle: Throttle
   readonly #guard: SliceGuard
+  /** Guests take turns at the image. */
+  readonly #user = new FileUser()
   /** Refused, and to be told so at the next submit. */
   #refused: Refusal[] = []
   #underWay = 0
@@ -80,7 +90,7 @@ export class ImageSlice implements Slice {
     this.#begin(done, (ended) => {
       const { file, flushes } = this.#image
       const end = (error?: ErrnoError) => ended(error ?? this.#guard.damage(this.#isAlone))
-      if (flushes) file.sync(end)
+      if (flushes) file.sync(end, this.#user)
       else file.afterBatch(end)
     })
   }
@@ -99,7 +109,17 @@ export class ImageSlice implements Slice {
     this.#run(length, done, always, (ended) => {
       const position = this.#start + offset
       this.#check(position + length, 0)
-      this.#image.file.read(position, blockOf(buffer), length, ended)
+      const { file } = this.#image
+      if (!file.direct) {
+        file.read(position, blockOf(buffer), length, ended, this.#user)
+        return
+      }
+      const aligned = alignedBlock(length)
+      const copied: Done = (error) => {
+        if (error === undefined) buffer.set(aligned.bytes)
+        ended(error)
+      }
+      file.read(position, aligned, length, copied, this.#user)
     })
   }
 
@@ -206,18 +226,19 @@ export class ImageSlice implements Slice {
   ): void {
     const { file } = this.#image
     const length = Math.min(CLEAR_STEP, left)
-    file[how](position, length, (error) => {
-      const rest = left - length
+    const next = position + length
+    const rest = left - length
+    const cleared: Done = (error) => {
       if (error !== undefined || rest === 0) return ended(error)
       if (this.#closing !== undefined || !isWanted())
         return ended(new ErrnoError('ECANCELED', `slice: ${how} given up, ${rest} bytes early`))
       this.#guard.beginBatch()
-      const next = position + length
       const fault = this.#guard.fault(next + rest, next + Math.min(CLEAR_STEP, rest), false)
       if (fault !== undefined) return ended(fault)
       this.#clear(how, next, rest, ended, isWanted)
       file.submit()
-    })
+    }
+    file[how](position, length, cleared, this.#user)
   }
 
   /** @param writeEnd up to where bytes are written now. @throws EIO bytes up to `end` of the image are not there any more */

@@ -6,7 +6,7 @@ import { ErrnoError, errnoCode, errnoOf } from '../lib/errno.ts'
 import { type AsyncFile, type FileDone } from '../os/async-file.ts'
 import type { FileRequest } from '../os/file-request.ts'
 import { accessible } from './access.ts'
-import { type CopyingMemory, copyIo } from './copy-io.ts'
+import { type CopyClient, copyIo } from './copy-io.ts'
 import type { DirtyLog } from './dirty-log.ts'
 import type { Direction } from './file-transfer.ts'
 import type { MapEntry } from './map-entry.ts'
@@ -24,10 +24,9 @@ export interface FileIo {
 }
 
 /** Whose memory it is. */
-export interface FileIoMemory {
+export interface FileIoClient extends CopyClient {
   readonly table: MapTable
   readonly dirtyLog: DirtyLog
-  readonly memory: CopyingMemory
 }
 
 /**
@@ -35,10 +34,11 @@ export interface FileIoMemory {
  *
  * @throws EINVAL bad length or position · EFAULT, EACCES of the list · EBADF the file is closed; nothing is queued then
  */
-export function queueFileIo(io: FileIo, { table, dirtyLog, memory }: FileIoMemory): void {
+export function queueFileIo(io: FileIo, client: FileIoClient): void {
+  const { table, dirtyLog, user } = client
   const { direction, file, list, position, done } = io
   const total = listLength(list)
-  const request = file.request(direction === 'from-file' ? 'read' : 'write', position)
+  const request = file.request(direction === 'from-file' ? 'read' : 'write', position, user)
   const entries: MapEntry[] = []
   let queued = false
   try {
@@ -59,7 +59,7 @@ export function queueFileIo(io: FileIo, { table, dirtyLog, memory }: FileIoMemor
       file.drop(request)
     }
   }
-  void copyIo(io, total, memory).then(
+  void copyIo(io, total, client).then(
     () => done(),
     (error: unknown) => done(asErrno(error)),
   )

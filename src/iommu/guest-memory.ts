@@ -3,9 +3,11 @@ import { inParts } from '../lib/all-of.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import type { AsyncFile, FileDone } from '../os/async-file.ts'
+import { FileUser } from '../os/file-turns.ts'
 import { accessible, type Part, partsOf, type Right } from './access.ts'
+import { CopyBuffers } from './copy-io.ts'
 import type { DirtyLog } from './dirty-log.ts'
-import { queueFileIo } from './file-io.ts'
+import { type FileIoClient, queueFileIo } from './file-io.ts'
 import { transfer, type TransferOptions, transferSync } from './file-transfer.ts'
 import type { DmaRange } from './map-entry.ts'
 import type { MapTable } from './map-table.ts'
@@ -37,6 +39,8 @@ export class GuestMemory {
   readonly #table: MapTable
   readonly #dirtyLog: DirtyLog
   readonly #pins: PinTable | undefined
+  /** As transfers of files see it. */
+  readonly #fileClient: FileIoClient
   /** What was accessed last: the next access is near, as a rule. */
   #span: Span = NO_SPAN
 
@@ -45,6 +49,8 @@ export class GuestMemory {
     this.#table = table
     this.#dirtyLog = dirtyLog
     this.#pins = pins
+    const [user, buffers] = [new FileUser(), new CopyBuffers()]
+    this.#fileClient = { table, dirtyLog, memory: this, user, buffers }
   }
 
   /** A map has gone or is about to: no short cut may lead there. */
@@ -198,8 +204,7 @@ export class GuestMemory {
     position: number,
     done: FileDone,
   ): void {
-    const [table, dirtyLog] = [this.#table, this.#dirtyLog]
-    queueFileIo({ direction, file, list, position, done }, { table, dirtyLog, memory: this })
+    queueFileIo({ direction, file, list, position, done }, this.#fileClient)
   }
 
   /** The span of all these bytes, if there is one that may be read. */

@@ -10,6 +10,7 @@ import { type DirectAlignment, directAlignment } from './direct-io.ts'
 import { addressOf, cFunction, check } from './ffi.ts'
 import { tryLockFd } from './file-lock.ts'
 import { type EngineName, fileEngine } from './file-engine.ts'
+import { FileUser } from './file-turns.ts'
 import { type Block, type FileEngine, type FileOperation, FileRequest } from './file-request.ts'
 
 const lseek = cFunction('lseek', 'size', ['int', 'size', 'int'])
@@ -45,6 +46,8 @@ export class AsyncFile {
   readonly alignment: DirectAlignment
   readonly #fd: number
   readonly #engine: FileEngine
+  /** Who takes turns for requests that name nobody. */
+  readonly #user = new FileUser()
   readonly #spare: FileRequest[] = []
   #underWay = 0
   #whenIdle: (() => void)[] = []
@@ -102,21 +105,28 @@ export class AsyncFile {
     return this.isBlockDevice ? undefined : CutWatch.over(this.#fd, end)
   }
 
-  /** A request for {@link queue}, which takes it back. @throws EBADF closed · EINVAL no position */
-  request(operation: FileOperation, position: number): FileRequest {
+  /**
+   * A request for {@link queue}, which takes it back.
+   *
+   * @param user where more is asked for than the kernel is given at a time, users of a file are served in turn; all who are not named
+   *             are one
+   * @throws EBADF closed · EINVAL no position
+   */
+  request(operation: FileOperation, position: number, user?: FileUser): FileRequest {
     this.#checkOpen()
-    return this.#request(operation, position)
+    return this.#request(operation, position, user)
   }
 
   #checkOpen(): void {
     if (this.#closed) throw new ErrnoError('EBADF', `${this.path}: closed`)
   }
 
-  #request(operation: FileOperation, position: number): FileRequest {
+  #request(operation: FileOperation, position: number, user = this.#user): FileRequest {
     if (!Number.isSafeInteger(position) || position < 0)
       throw new ErrnoError('EINVAL', `${this.path}: ${position} is no position in a file`)
     const request = this.#spare.pop() ?? new FileRequest()
     request.start(operation, this.#fd, position, nobody)
+    request.user = user
     request.cached = !this.direct
     return request
   }
@@ -144,29 +154,29 @@ export class AsyncFile {
     this.#engine.afterBatch(action)
   }
 
-  /** Queues a read into memory of ours, which is the request's until its end. */
-  read(position: number, target: Block, length: number, done: FileDone): void {
-    this.#move(this.request('read', position), target, length, done)
+  /** Queues a read into memory of ours, which is the request's until its end. @param user as of {@link request}, like those below */
+  read(position: number, target: Block, length: number, done: FileDone, user?: FileUser): void {
+    this.#move(this.request('read', position, user), target, length, done)
   }
 
   /** Queues a write of memory of ours. */
-  write(position: number, source: Block, length: number, done: FileDone): void {
-    this.#move(this.request('write', position), source, length, done)
+  write(position: number, source: Block, length: number, done: FileDone, user?: FileUser): void {
+    this.#move(this.request('write', position, user), source, length, done)
   }
 
   /** Queues a sync: what was written by requests that have ended outlives a power cut. */
-  sync(done: FileDone): void {
-    this.queue(this.request('sync', 0), done)
+  sync(done: FileDone, user?: FileUser): void {
+    this.queue(this.request('sync', 0, user), done)
   }
 
   /** Queues giving bytes back to the file system; they read as zeros, which are written where it can not. */
-  discard(position: number, length: number, done: FileDone): void {
-    this.#allocate(abi.FALLOC_FL_PUNCH_HOLE | abi.FALLOC_FL_KEEP_SIZE, position, length, done)
+  discard(position: number, length: number, done: FileDone, user?: FileUser): void {
+    this.#allocate(abi.FALLOC_FL_PUNCH_HOLE | abi.FALLOC_FL_KEEP_SIZE, position, length, done, user)
   }
 
   /** Queues zeros, for which there is room then; they are written where the file system knows no better. */
-  zero(position: number, length: number, done: FileDone): void {
-    this.#allocate(abi.FALLOC_FL_ZERO_RANGE | abi.FALLOC_FL_KEEP_SIZE, position, length, done)
+  zero(position: number, length: number, done: FileDone, user?: FileUser): void {
+    this.#allocate(abi.FALLOC_FL_ZERO_RANGE | abi.FALLOC_FL_KEEP_SIZE, position, length, done, user)
   }
 
   /** Resolves once no request is under way. */
@@ -188,34 +198,40 @@ export class AsyncFile {
     this.queue(request, done)
   }
 
-  #allocate(mode: number, position: number, length: number, done: FileDone): void {
+  #allocate(
+    mode: number,
+    position: number,
+    length: number,
+    done: FileDone,
+    user: FileUser | undefined,
+  ): void {
     this.#checkOpen()
     if (length === 0) {
       this.afterBatch(done) // fallocate(2) would say EINVAL
       return
     }
     if (this.#unknownModes.has(mode)) {
-      this.#writeZeros(position, length, done)
+      this.#writeZeros(position, length, done, user)
       return
     }
-    const request = this.request('allocate', position)
+    const request = this.request('allocate', position, user)
     request.mode = mode
     request.length = length
     this.queue(request, (error) => {
       if (error?.errno !== EOPNOTSUPP && error?.errno !== ENOTTY) return done(error)
       this.#unknownModes.add(mode)
-      this.#writeZeros(position, length, done)
+      this.#writeZeros(position, length, done, user)
       this.submit()
     })
   }
 
-  #writeZeros(position: number, length: number, done: FileDone): void {
+  #writeZeros(position: number, length: number, done: FileDone, user: FileUser | undefined): void {
     const part = Math.min(ZEROS, length)
     // also once it is being closed, which waits for all of what was begun before
-    const request = this.#request('write', position)
+    const request = this.#request('write', position, user)
     this.#move(request, (zeros ??= alignedBlock(ZEROS)), part, (error) => {
       if (error !== undefined || part === length) return done(error)
-      this.#writeZeros(position + part, length - part, done)
+      this.#writeZeros(position + part, length - part, done, user)
       this.submit()
     })
   }

@@ -1,5 +1,7 @@
 /** One request to a file, and the memory it is for, in as many pieces as that is in. */
 
+import { FileUser } from './file-turns.ts'
+
 /** Memory that stays where it is for as long as it is referenced. */
 export interface Block {
   readonly bytes: Uint8Array
@@ -8,6 +10,8 @@ export interface Block {
 }
 
 export type FileOperation = 'read' | 'write' | 'sync' | 'allocate'
+
+const NO_USER = new FileUser()
 
 /** To be used again and again: a request for each transfer would be garbage for each transfer. */
 export class FileRequest {
@@ -24,6 +28,8 @@ export class FileRequest {
   retries = 0
   /** Bits of fallocate(2). */
   mode = 0
+  /** In whose turn it begins. */
+  user = NO_USER
   /** Hears how it ended: bytes that were moved, which may be fewer than wanted, or a negative errno. */
   done: (result: number) => void = nobody
   readonly #blocks: Block[] = []

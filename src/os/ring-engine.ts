@@ -3,12 +3,14 @@ import * as abi from '../abi/io-uring.ts'
 import { Iovec } from '../abi/socket.ts'
 import { addressOf } from './ffi.ts'
 import { Actions, type FileEngine, type FileRequest, tellEnd } from './file-request.ts'
+import { FileTurns } from './file-turns.ts'
 import { IoUring } from './io-uring.ts'
 import { QuickIo } from './quick-io.ts'
 import { EPOLLET, EPOLLIN, reactor, type Watch } from './reactor.ts'
 
-/** Most requests under way; more wait for their turn here. */
-const ENTRIES = 256
+/** Most requests under way, and most of one user; more wait for their turn here. */
+const ENTRIES = 1024
+const MAX_EACH = 256
 /** Most pieces of one request: what is beyond is left undone, and told so (IOV_MAX). */
 const MAX_VECTORS = 1024
 /** Most bytes of one request, as the kernel has it (MAX_RW_COUNT). */
@@ -30,10 +32,10 @@ export class RingEngine implements FileEngine {
   #users = 0
   readonly #slots: Slot[] = []
   readonly #free: number[] = []
-  /** Queued, but not submitted; submitted; without a place in the ring yet. */
+  readonly #turns: FileTurns
+  /** Queued, but not submitted; submitted. */
   #queued: FileRequest[] = []
   #submitted: FileRequest[] = []
-  readonly #waiting: FileRequest[] = []
   readonly #quick = new QuickIo()
   readonly #vector = Iovec.view()
   #running = false
@@ -47,6 +49,7 @@ export class RingEngine implements FileEngine {
       this.#slots.push({ request: undefined, vectors: NO_VECTORS, address: 0 })
       this.#free.push(i)
     }
+    this.#turns = new FileTurns(this.#ring.entries, MAX_EACH)
   }
 
   hold(): void {
@@ -124,8 +127,8 @@ export class RingEngine implements FileEngine {
       this.#submitted = []
       for (const request of requests) {
         const result = this.#quick.attempt(request)
-        if (result === undefined) this.#give(request)
-        else tellEnd(request, result)
+        if (result !== undefined) tellEnd(request, result)
+        else if (this.#turns.begin(request)) this.#place(request)
       }
     }
     if (this.#ring.hasQueued && !this.#ring.submit()) this.#runSoon()
@@ -137,18 +140,15 @@ export class RingEngine implements FileEngine {
     const request = slot.request!
     slot.request = undefined
     this.#free.push(index)
-    const next = this.#waiting.shift()
-    if (next !== undefined) this.#give(next)
+    this.#turns.end(request.user)
+    const next = this.#turns.next()
+    if (next !== undefined) this.#place(next)
     tellEnd(request, result)
   }
 
-  #give(request: FileRequest): void {
-    const index = this.#free.pop()
-    if (index === undefined) this.#waiting.push(request)
-    else this.#place(index, request)
-  }
-
-  #place(index: number, request: FileRequest): void {
+  /** Puts a request into the ring, whose turn it is: there is a place. */
+  #place(request: FileRequest): void {
+    const index = this.#free.pop()!
     const slot = this.#slots[index]!
     slot.request = request
     const sqe = this.#ring.next()

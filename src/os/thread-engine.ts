@@ -3,10 +3,14 @@ import { fdatasync, readv, writev } from 'node:fs'
 import { errnoOf } from '../lib/errno.ts'
 import { cFunction, cFunctionAsync, lastErrno } from './ffi.ts'
 import { Actions, type FileEngine, type FileRequest, tellEnd } from './file-request.ts'
+import { FileTurns } from './file-turns.ts'
 import { QuickIo } from './quick-io.ts'
 
 /** Most buffers of one call (IOV_MAX). */
 const MAX_BUFFERS = 1024
+
+/** Most requests of one user that the pool is given: its threads, four as a rule, take them in the order of their coming. */
+const MAX_EACH = 16
 
 const fallocate = cFunction('fallocate', 'int', ['int', 'int', 'size', 'size'])
 const fallocateAsync = cFunctionAsync('fallocate', 'int', ['int', 'int', 'size', 'size'])
@@ -15,6 +19,7 @@ export class ThreadEngine implements FileEngine {
   readonly name = 'threads'
   #queued: FileRequest[] = []
   readonly #quick = new QuickIo()
+  readonly #turns = new FileTurns(Infinity, MAX_EACH)
   #ending = false
   readonly #afterBatch = new Actions()
 
@@ -35,8 +40,8 @@ export class ThreadEngine implements FileEngine {
     this.#ending = true
     for (const request of requests) {
       const result = isInner ? undefined : this.#quick.attempt(request)
-      if (result === undefined) this.#begin(request)
-      else tellEnd(request, result)
+      if (result !== undefined) tellEnd(request, result)
+      else if (this.#turns.begin(request)) this.#begin(request)
     }
     this.#ending = isInner
     if (!isInner) this.#afterBatch.run()
@@ -71,6 +76,9 @@ export class ThreadEngine implements FileEngine {
   }
 
   #end(request: FileRequest, result: number): void {
+    this.#turns.end(request.user)
+    const next = this.#turns.next()
+    if (next !== undefined) this.#begin(next)
     this.#ending = true
     tellEnd(request, result)
     this.#ending = false

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
+import { Container } from '../../src/iommu/container.ts'
 import type { GuestMemory } from '../../src/iommu/guest-memory.ts'
 import type { Segment } from '../../src/iommu/segments.ts'
 import { AsyncFile } from '../../src/os/async-file.ts'
@@ -228,4 +229,37 @@ test('queued file I/O by threads ends only once a thread has done it, and the ma
   await pool.release()
   await transfer
   assert.equal(await unmapped, SIZE)
+})
+
+test('a client that does not answer for its memory holds up nobody else', async () => {
+  using scratch = new Scratch()
+  const file = new AsyncFile(scratch.write('disk', pattern(4 * PAGE)))
+  let release = (): void => {}
+  const released = new Promise<void>((resolve) => (release = resolve))
+  const silent = new Container({
+    maxMaps: 1,
+    remote: { read: async () => released, write: async () => released },
+  })
+  const written = Buffer.alloc(PAGE)
+  const other = new Container({
+    maxMaps: 1,
+    remote: { read: async () => {}, write: async (iova, bytes) => written.set(bytes, iova) },
+  })
+  for (const container of [silent, other])
+    container.map({ iova: 0, size: PAGE, readable: true, writable: true })
+  const list = [{ iova: 0, length: PAGE }]
+  const move = (container: Container) =>
+    new Promise<void>((resolve, reject) => {
+      const done = (error?: Error) => (error === undefined ? resolve() : reject(error))
+      container.memory.queueFromFile(list, file, PAGE, done)
+      file.submit()
+    })
+  const waiting = Array.from({ length: 100 }, async () => move(silent))
+  await move(other)
+  assert.deepEqual(written, pattern(4 * PAGE).subarray(PAGE, 2 * PAGE))
+  release()
+  await Promise.all(waiting)
+  await file.close()
+  silent.close()
+  other.close()
 })

@@ -5,7 +5,7 @@ import { describe, test } from 'node:test'
 import * as fc from 'fast-check'
 import type { Done, Slice } from '../../../drivers/nvme/disk.ts'
 import { LoopDevice } from '../../support/loop-device.ts'
-import { DiskSetup, io, type Memory, MIB, uuidOf } from './disk-guest.ts'
+import { DiskSetup, io, Memory, MIB, uuidOf } from './disk-guest.ts'
 import { Gate } from './disk-stage.ts'
 
 const SECTOR = 512
@@ -55,6 +55,15 @@ for (const engine of ['io_uring', 'threads'] as const) {
       assert.deepEqual(Buffer.from(own), expected)
     })
 
+    test('reads into memory of ours, wherever that lies, past the page cache', async () => {
+      await using setup = new DiskSetup(2, { engine, direct: true })
+      writeFileSync(setup.path, pattern(2 * MIB, 2))
+      const slice = setup.open(1, 2)
+      const room = new Uint8Array(8192 + 1)
+      await io(slice, (done) => slice.readInto(MIB, room.subarray(1), done))
+      assert.deepEqual(Buffer.from(room.subarray(1)), pattern(2 * MIB, 2).subarray(MIB, MIB + 8192))
+    })
+
     test('tells of a batch once, after all its ends; refusals are ends too', async () => {
       await using setup = new DiskSetup(2, { engine })
       const log: string[] = []
@@ -99,6 +108,38 @@ for (const engine of ['io_uring', 'threads'] as const) {
         { code: 'ECANCELED' },
       )
     })
+
+    for (const begin of [
+      (slice: Slice, done: Done) => slice.read(MIB, block, done),
+      (slice: Slice, done: Done) => slice.readInto(MIB, new Uint8Array(4096), done),
+      flush,
+    ])
+      test(`one guest with thousands of reads under way lets another's ${begin === flush ? 'flush' : 'read'} through`, async () => {
+        await using setup = new DiskSetup(4, { engine, direct: true })
+        writeFileSync(setup.path, pattern(4 * MIB, 8)) // what is a hole is read at once
+        using memory = new Memory()
+        const greedy = setup.open(1, 2, { onBatch: () => greedy.submit() })
+        const modest = setup.open(2, 2, { dma: memory.dma })
+        let ends = 0
+        let goesOn = true
+        const readOn = (at: number): void => {
+          greedy.read(at * 4096, block, (error) => {
+            ends++
+            if (error === undefined && goesOn) readOn((at + 7) % 512)
+          })
+        }
+        for (let i = 0; i < 3000; i++) readOn(i % 512)
+        greedy.submit()
+        const before = ends
+        assert.ok(before < 1000, 'thousands are under way')
+        const meanwhile = await new Promise<number>((resolve, reject) => {
+          begin(modest, (error) => (error === undefined ? resolve(ends - before) : reject(error)))
+          modest.submit()
+        })
+        goesOn = false
+        await greedy.quiesce()
+        assert.ok(meanwhile < 1000, `${meanwhile} reads of the other ended before`)
+      })
 
     test('what waits for a limit begins without being submitted again', async () => {
       await using setup = new DiskSetup(2, { engine })
