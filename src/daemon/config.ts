@@ -2,7 +2,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
-import { parse } from 'smol-toml'
+import { parse, TomlError } from 'smol-toml'
 import { type Static, Type } from 'typebox'
 import { shapeFault } from '../http/shape-fault.ts'
 import { describeError, ErrnoError } from '../lib/errno.ts'
@@ -220,7 +220,8 @@ function checked(text: string, file: string): Static<typeof File> {
     given = parse(text)
   } catch (error) {
     const [first = ''] = describeError(error).split('\n')
-    throw new ErrnoError('EINVAL', `${file}: ${first}`, { cause: error })
+    const line = error instanceof TomlError ? `line ${error.line}: ` : ''
+    throw new ErrnoError('EINVAL', `${file}: ${line}${first}`, { cause: error })
   }
   const fault = shapeFault(File, given, 'top level')
   if (fault !== undefined) throw new ErrnoError('EINVAL', `${file}: ${fault}`)

@@ -1,6 +1,7 @@
 /** The daemon: finds hosts, keeps definitions, starts what is to run, and serves the API for all of it. One for each root. */
 import { chmodSync, chownSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { removeLeftDevices } from '../host/left-devices.ts'
 import { prepareRoot, shareRoot } from '../host/paths.ts'
 import { apiSocket } from '../http/client.ts'
@@ -63,6 +64,7 @@ export class Daemon {
   readonly #definitions: DefinitionWatcher
   readonly #autostart: Autostart
   readonly #registrations: Registrations
+  readonly #quotas: Quotas
   readonly #plane: DaemonPlane
   readonly #events: MachineEvents
   readonly #machine: Machine
@@ -95,7 +97,8 @@ export class Daemon {
     const registrations = new Registrations({ root, hosts, log, parents: config.parents })
     this.#registrations = registrations
     const whyNoHost = (parent: string) => registrations.whyNoHost(parent)
-    const machine = new Machine(hosts, store, new Quotas(config.quotas), whyNoHost)
+    this.#quotas = new Quotas(config.quotas)
+    const machine = new Machine(hosts, store, this.#quotas, whyNoHost)
     this.#machine = machine
     machine.on('defined', (mdev) => this.#definitions.noteDefined(mdev))
     machine.on('undefined', (key) => this.#definitions.noteUndefined(key))
@@ -128,6 +131,24 @@ export class Daemon {
       await daemon.close()
       throw error
     }
+  }
+
+  /**
+   * Takes over what of another configuration can be changed while it runs: parents, owners and quotas. What cannot is named in the
+   * log. Where it throws, nothing has changed.
+   *
+   * @throws EINVAL a user or group of a host that cannot be
+   */
+  reload(config: DaemonConfig): void {
+    const { root, config: first, log } = this.#options
+    mustShareAsBefore(first, config)
+    shareWithHosts(root, config)
+    for (const key of ['definitions', 'sysfs', 'scripts', 'api'] as const)
+      if (!isDeepStrictEqual(first[key], config[key]))
+        log.warn(`configuration: ${key} has changed, for when the daemon is next started`)
+    this.#quotas.change(config.quotas)
+    this.#registrations.change(config.parents)
+    log.info('configuration: read again')
   }
 
   /** Where the API listens besides its UNIX socket. */
@@ -198,14 +219,30 @@ function calloutsOf({ scripts = calloutDirectories() }: DaemonConfig, log: Logge
   })
 }
 
-/** Hosts that run as other users need to make their files in it. @throws EINVAL they are of several groups */
-function shareWithHosts(root: string, { parents }: DaemonConfig): void {
+/** A parent for each group that hosts run with, as other users. @throws EINVAL one cannot be */
+function groupsOf({ parents }: DaemonConfig): ReadonlyMap<number, string> {
   const groups = new Map<number, string>()
   for (const [parent, { launch = {} }] of parents) {
     const gid = identity(launch.user, launch.group)?.gid
     if (gid !== undefined) groups.set(gid, parent)
   }
-  const [first, second] = groups
+  return groups
+}
+
+/** Hosts that are there would lose their directories. @throws EINVAL */
+function mustShareAsBefore(before: DaemonConfig, after: DaemonConfig): void {
+  const [gid] = groupsOf(before).keys()
+  for (const [other, parent] of groupsOf(after))
+    if (gid !== undefined && other !== gid)
+      throw new ErrnoError(
+        'EINVAL',
+        `parent ${parent}: group ${other}: hosts share group ${gid} until the daemon is started anew`,
+      )
+}
+
+/** Hosts that run as other users need to make their files in it. @throws EINVAL they are of several groups */
+function shareWithHosts(root: string, config: DaemonConfig): void {
+  const [first, second] = groupsOf(config)
   if (first === undefined || ourUid() !== 0) return
   if (second !== undefined) {
     const which = `parents ${first[1]} and ${second[1]}`

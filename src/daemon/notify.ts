@@ -70,6 +70,17 @@ export class Notifier {
     this.#stopWatchdog = this.#clock.every(watchdogMs / 2, () => this.#send('WATCHDOG=1'))
   }
 
+  /** It reads its configuration again; {@link reloaded} ends that. */
+  reloading(): void {
+    const now = process.hrtime.bigint() / 1000n // CLOCK_MONOTONIC
+    this.#send(`RELOADING=1\nMONOTONIC_USEC=${now}`)
+  }
+
+  /** @param status for people */
+  reloaded(status: string): void {
+    this.#send(`READY=1\nSTATUS=${status}`)
+  }
+
   /** It ends. */
   stopping(): void {
     this.#stopWatchdog()

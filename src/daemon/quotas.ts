@@ -14,11 +14,16 @@ export interface QuotaLimits {
 type Counted = Pick<MdevSnapshot, 'uuid' | 'parent' | 'owner'>
 
 export class Quotas {
-  readonly #limits: QuotaLimits
+  #limits: QuotaLimits
   /** What is being created: several may be at a time. */
   readonly #pending = new Map<string, Counted>()
 
   constructor(limits: QuotaLimits) {
+    this.#limits = limits
+  }
+
+  /** From now on these go; what is there already, beyond them too, stays. */
+  change(limits: QuotaLimits): void {
     this.#limits = limits
   }
 

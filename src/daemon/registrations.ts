@@ -1,4 +1,5 @@
 /** The parents of the configuration: each has its host, unless an administrator has unregistered it. */
+import { isDeepStrictEqual } from 'node:util'
 import type { ControlClient } from '../host/control-client.ts'
 import { isParentName } from '../host/file-claims.ts'
 import { hostLock, hostSocket } from '../host/paths.ts'
@@ -30,15 +31,23 @@ export class Registrations {
   readonly #supervisors = new Map<string, Supervisor>()
   /** How many are unregistering a parent. */
   readonly #pending = new Map<string, number>()
+  /** As they are configured now. */
+  #parents: ReadonlyMap<string, ParentConfig>
   #closed = false
 
   constructor(options: RegistrationsOptions) {
-    const { root, parents, ...rest } = options
     this.#options = options
-    this.#unregistered = new Unregistered(root)
+    this.#parents = options.parents
+    this.#unregistered = new Unregistered(options.root)
     this.#ends = new HostEnds(options)
-    for (const [parent, wanted] of parents)
-      this.#supervisors.set(parent, new Supervisor({ parent, ...wanted, root, ...rest }))
+    for (const [parent, wanted] of options.parents) this.#add(parent, wanted)
+  }
+
+  #add(parent: string, wanted: ParentConfig): Supervisor {
+    const { root, hosts, log } = this.#options
+    const supervisor = new Supervisor({ parent, ...wanted, root, hosts, log })
+    this.#supervisors.set(parent, supervisor)
+    return supervisor
   }
 
   /** Has hosts started where there are none. Those that were there before are known by now. */
@@ -49,6 +58,40 @@ export class Registrations {
       if (hosts.find(parent)?.parent.state === 'registered') this.#unregistered.delete(parent)
       if (!this.#unregistered.has(parent)) supervisor.start()
       else log.info(`parent ${parent}: ${hintOf(parent)}`)
+    }
+  }
+
+  /**
+   * Changes which parents are configured, and how. New ones get a host; of those that are no more the hosts live on, and of others they
+   * stay as they are until they are started again: no client loses its mdev by it.
+   */
+  change(parents: ReadonlyMap<string, ParentConfig>): void {
+    const { hosts, log } = this.#options
+    const before = this.#parents
+    this.#parents = parents
+    for (const [parent, supervisor] of this.#supervisors) {
+      if (parents.has(parent)) continue
+      supervisor.stop()
+      this.#supervisors.delete(parent)
+      const pid = hosts.find(parent)?.pid
+      const left =
+        pid === undefined
+          ? ''
+          : `; its host, pid ${pid}, goes on, and mdevkit unregister ${parent} ends it`
+      log.warn(`parent ${parent}: not in the configuration any more${left}`)
+    }
+    for (const [parent, wanted] of parents) {
+      const supervisor = this.#supervisors.get(parent)
+      if (supervisor === undefined) {
+        log.info(`parent ${parent}: new in the configuration`)
+        const added = this.#add(parent, wanted)
+        if (!this.#unregistered.has(parent)) added.start()
+      } else if (!isDeepStrictEqual(before.get(parent), wanted)) {
+        supervisor.change(wanted)
+        log.info(
+          `parent ${parent}: its configuration has changed, for when its host is next started`,
+        )
+      }
     }
   }
 
@@ -142,7 +185,7 @@ export class Registrations {
     this.#pending.delete(parent)
     if (this.#closed || this.#options.hosts.find(parent)?.parent.state !== 'registered') return
     this.#unregistered.delete(parent)
-    supervisor.start()
+    if (this.#supervisors.get(parent) === supervisor) supervisor.start()
   }
 
   /**

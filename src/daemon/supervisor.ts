@@ -57,7 +57,7 @@ interface SupervisorEvents {
 }
 
 export class Supervisor extends EventEmitter<SupervisorEvents> {
-  readonly #options: SupervisorOptions
+  #options: SupervisorOptions
   readonly #backOff: BackOff
   #now: Supervised = { state: 'stopped' }
   #child: ChildProcess | undefined
@@ -84,6 +84,18 @@ export class Supervisor extends EventEmitter<SupervisorEvents> {
   /** How it stands. */
   get now(): Supervised {
     return this.#now
+  }
+
+  /**
+   * Has its next host started so; one that is there, or is starting, stays as it is. Where the last one could not be started, the next
+   * is tried at once.
+   */
+  change(wanted: Pick<SupervisorOptions, 'driver' | 'settings' | 'directory' | 'launch'>): void {
+    const { settings: _settings, directory: _directory, launch: _launch, ...rest } = this.#options
+    this.#options = { ...rest, ...wanted }
+    if (this.#now.state !== 'waiting') return
+    this.stop()
+    this.start()
   }
 
   /** From now on the parent is to have a host; one that is there already is taken as it is. Idempotent. */

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { hostSocket } from '../../src/host/paths.ts'
@@ -15,6 +15,7 @@ import { DatagramReceiver } from '../support/datagrams.ts'
 import { Mdevkit, PROJECT } from '../support/mdevkit.ts'
 import { killAllOf } from '../support/root-processes.ts'
 import { Scratch } from '../support/scratch.ts'
+import { until } from '../support/until.ts'
 import { refusalLine } from './refusal-line.ts'
 
 const UUID = '83b8f4f2-509f-382f-3c1e-e6bfe0fa1001'
@@ -33,8 +34,9 @@ class Machine implements AsyncDisposable {
   readonly #daemons: Mdevkit[] = []
 
   /** Resolves when it serves. */
-  async daemon(): Promise<Mdevkit> {
-    const daemon = await Mdevkit.start(['daemon', '--config', this.config], { root: this.root })
+  async daemon(env: Readonly<Record<string, string>> = {}): Promise<Mdevkit> {
+    const { root } = this
+    const daemon = await Mdevkit.start(['daemon', '--config', this.config], { root, env })
     this.#daemons.push(daemon)
     const [line] = await daemon.stdout.waitFor(/^.*\n/)
     assert.deepEqual(JSON.parse(line), { api: apiSocket(this.root) })
@@ -193,4 +195,34 @@ test('daemon serves on a socket that was made for it, leaves it there, and tells
   await once(child, 'close')
   assert.deepEqual(systemd.received(), ['STOPPING=1'])
   assert.ok(existsSync(path))
+})
+
+test('SIGHUP has the configuration read again; a faulty one changes nothing, and its line is told', async () => {
+  await using machine = new Machine()
+  const notifySocket = join(machine.scratch.path, 'notify')
+  using systemd = new DatagramReceiver(notifySocket)
+  const daemon = await machine.daemon({ NOTIFY_SOCKET: notifySocket })
+  await machine.up()
+  const before = await machine.api.parents()
+  systemd.received()
+  const status = async () =>
+    until(() => systemd.received().find((text) => text.startsWith('READY')) ?? false, 'a status')
+  const serial = readFileSync(machine.config, 'utf8')
+  for (const [text, fault] of [
+    [`${serial}[parents.card`, /line 3: Invalid TOML/],
+    [`${serial}colour = "red"\n`, /parents\.serial\.colour: not known here/],
+  ] as const) {
+    writeFileSync(machine.config, text)
+    process.kill(daemon.pid, 'SIGHUP')
+    await daemon.stderr.waitFor(fault)
+    assert.match(await status(), /^READY=1\nSTATUS=configuration: nothing has changed: EINVAL: /)
+    assert.deepEqual(await machine.api.parents(), before)
+  }
+  writeFileSync(machine.config, `${serial}[parents.card]\ndriver = "mtty"\n`)
+  process.kill(daemon.pid, 'SIGHUP')
+  await until(async () => (await machine.api.parents())[0]?.pid !== before[0]?.pid)
+  const [card, same] = await machine.api.parents()
+  assert.deepEqual([card?.name, same?.name, same?.pid], ['card', 'serial', before[0]?.pid])
+  assert.equal(await status(), `READY=1\nSTATUS=serving ${apiSocket(machine.root)}`)
+  assert.equal((await daemon.stop()).code, 0)
 })

@@ -68,7 +68,8 @@ describe('parseConfig()', () => {
   })
 
   for (const [text, message] of [
-    ['a b', /^\/etc\/x\.toml: /],
+    ['a b', /^\/etc\/x\.toml: line 1: /],
+    ['sysfs = true\n\n[parents.x\n', /^\/etc\/x\.toml: line 3: /],
     ['sysfs = "yes"', /x\.toml: sysfs: /],
     ['parent = 1', /x\.toml: parent: not known here/],
     ['[api]\nmod = 1', /x\.toml: api\.mod: not known here/],

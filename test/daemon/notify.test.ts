@@ -57,10 +57,21 @@ describe('Notifier', () => {
     notifier.ready('serving')
     assert.deepEqual([...clock.running.values()], [60_000])
     for (const tick of clock.running.keys()) tick()
+    notifier.reloading()
+    notifier.reloaded('serving again')
+    assert.equal(clock.running.size, 1)
     notifier.stopping()
     assert.equal(clock.running.size, 0)
-    const expected = ['READY=1\nSTATUS=serving', 'WATCHDOG=1', 'STOPPING=1']
-    assert.deepEqual(systemd.received(), expected)
+    const since = process.hrtime.bigint() / 1000n
+    const received = systemd.received()
+    const [, usec = '0'] = /^RELOADING=1\nMONOTONIC_USEC=(\d+)$/.exec(received[2] ?? '') ?? []
+    assert.ok(BigInt(usec) > 0n && BigInt(usec) <= since, received[2])
+    assert.deepEqual(received.toSpliced(2, 1), [
+      'READY=1\nSTATUS=serving',
+      'WATCHDOG=1',
+      'READY=1\nSTATUS=serving again',
+      'STOPPING=1',
+    ])
   })
 
   test('says nothing where nobody asked, and warns where nobody listens', () => {
