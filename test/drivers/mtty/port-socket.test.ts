@@ -54,7 +54,10 @@ async function receive(peer: Socket, count: number): Promise<Buffer> {
 /** Sends until nothing more is taken, even after the port could hand on what it has: all buffers are full. */
 async function fill(sendOne: () => boolean): Promise<void> {
   for (let stuck = 0; stuck < 3; stuck++) {
-    while (sendOne()) stuck = 0
+    for (let sent = 0; sendOne(); sent++) {
+      stuck = 0
+      assert.ok(sent < 2 ** 24, `${sent} are taken`)
+    }
     await new Promise((resolve) => setImmediate(resolve))
   }
 }

@@ -206,7 +206,7 @@ test('nvme formats: all is zeros, and nothing else is done meanwhile', async () 
   stage.slice.bytes.fill(0xff)
   stage.slice.hold()
   const format = host.command({ opcode: FORMAT, nsid: 1, cdw10: 1 << 9 })
-  while (stage.slice.calls.length === 0) await host.get(0)
+  await host.until(() => stage.slice.calls.length > 0, 'the disk to be asked for zeros')
   const prp1 = host.allocate()
   const early = await host.io({ opcode: READ, prp1 })
   assert.deepEqual([early.status, early.doNotRetry], [0x84, false]) // Format In Progress

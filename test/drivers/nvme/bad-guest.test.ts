@@ -226,7 +226,7 @@ test('nvme with one queue full of commands that do not end serves the others, an
   const read = { opcode: READ, nsid: 1, prp1: host.allocate() }
   stage.slice.hold()
   void host.begin(host.queue(1), ...Array.from({ length: 7 }, () => read))
-  while (stage.slice.underWay < 7) await host.get(CSTS)
+  await host.until(() => stage.slice.underWay === 7, 'seven reads at the disk')
   const free = stage.slice.takeHeld()
   for (let i = 0; i < 30; i++) {
     const [cqe] = await host.run(host.queue(2), read)

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
+import { until } from '../../support/until.ts'
 import { DiskSetup, io, MIB, uuidOf } from './disk-guest.ts'
 import { DiskStage, Gate } from './disk-stage.ts'
 import { CC, CC_ENABLE, CSTS, MEMORY, NvmeHost, RDY } from './nvme-host.ts'
@@ -13,9 +14,9 @@ const [ABORTED, DELETED, FORMATTING] = [0x07, 0x08, 0x84] as const
 /** Most bytes of a piece. */
 const PIECE = 32 * MIB
 
-/** Waits for the controller to have done something, with questions that it has to answer. */
-async function until(host: NvmeHost, condition: () => boolean): Promise<void> {
-  while (!condition()) await host.get(CSTS)
+/** Waits for the controller to ask the disk for zeros. */
+async function held(host: NvmeHost, gate: Gate): Promise<void> {
+  await host.until(() => gate.held.length > 0, 'the disk to be asked for zeros')
 }
 
 /** Puts the ranges of blocks of a Dataset Management command into memory. @returns the command */
@@ -35,7 +36,7 @@ describe('a long nvme command', () => {
     using host = await NvmeHost.ready(stage)
     const format = host.command({ opcode: FORMAT, nsid: 1 })
     for (let piece = 0; piece < 4; piece++) {
-      await until(host, () => gate.held.length > 0)
+      await held(host, gate)
       assert.equal((await host.io({ opcode: READ, prp1: MEMORY })).status, FORMATTING)
       gate.step()
     }
@@ -59,9 +60,9 @@ describe('a long nvme command', () => {
       const gate = new Gate(stage.setup.image.file)
       using host = await NvmeHost.ready(stage)
       begin(host)
-      await until(host, () => gate.held.length > 0)
+      await held(host, gate)
       gate.step()
-      await until(host, () => gate.held.length > 0)
+      await held(host, gate)
       await host.set(CC, 0)
       assert.equal(await host.get(CSTS), RDY) // a piece is under way
       gate.step()
@@ -85,9 +86,9 @@ describe('a long nvme command', () => {
         [8, 204_792],
       ]),
     )
-    await until(host, () => gate.held.length > 0)
+    await held(host, gate)
     gate.step()
-    await until(host, () => gate.held.length > 0)
+    await held(host, gate)
     const deletion = host.command({ opcode: DELETE_SQ, cdw10: 1 })
     await host.get(CSTS)
     gate.step()
@@ -104,7 +105,7 @@ describe('a long nvme command', () => {
     const queue = host.queue(1)
     const [discard] = host.begin(queue, discardOf(host, [[0, 204_800]]))
     const [id] = [...queue.waiting.keys()]
-    await until(host, () => gate.held.length > 0)
+    await held(host, gate)
     host.held.add(queue)
     const abort = host.command({ opcode: ABORT, cdw10: id! * 0x1_0000 + 1 })
     await host.get(CSTS)
@@ -128,7 +129,7 @@ describe('a long nvme command', () => {
     using host = await NvmeHost.ready(stage)
     const [format] = host.begin(host.admin, { opcode: FORMAT, nsid: 1 })
     const id = [...host.admin.waiting.keys()].at(-1)!
-    await until(host, () => gate.held.length > 0)
+    await held(host, gate)
     const abort = host.command({ opcode: ABORT, cdw10: id * 0x1_0000 })
     await host.get(CSTS)
     gate.open()
@@ -142,7 +143,7 @@ describe('a long nvme command', () => {
     const gate = new Gate(stage.setup.image.file)
     using host = await NvmeHost.ready(stage)
     void host.begin(host.admin, { opcode: FORMAT, nsid: 1 })
-    await until(host, () => gate.held.length > 0)
+    await held(host, gate)
     const closed = stage.slice.close()
     gate.step()
     await closed
@@ -192,7 +193,7 @@ test('a disk that is closed leaves what it is wiping, after a while, to its next
   await io(slice, (done) => slice.write(39 * MIB, whole, done))
   await slice.close()
   const stateOf = () => JSON.parse(readFileSync(setup.recordPath, 'utf8')).slices[0]?.state
-  while (gate.held.length === 0) await new Promise(setImmediate)
+  await until(() => gate.held.length > 0, 'the wipe to begin')
   const closed = setup.closeDisk()
   setup.clock.advance(5001)
   gate.step()

@@ -4,6 +4,7 @@ import { nvmeFunction, type FunctionOptions } from '../../../drivers/nvme/functi
 import type { Clock } from '../../../src/lib/clock.ts'
 import { defineDriver } from '../../../src/mdev/driver.ts'
 import { Client, type ClientInterrupts, type ClientMemory } from '../../../src/vfio-user/client.ts'
+import { until } from '../../support/until.ts'
 import { Served } from '../../support/vfio-user-served.ts'
 import { MemorySlice } from './memory-slice.ts'
 
@@ -214,11 +215,23 @@ export class NvmeHost implements Disposable {
 
   /** Waits until some of CSTS is as expected. */
   async status(mask: number, value: number): Promise<void> {
-    for (;;) {
-      const status = await this.get(CSTS)
-      if ((status & mask) === value) return
-      await new Promise((resolve) => setImmediate(resolve))
+    await until(
+      async () => {
+        const status = await this.get(CSTS)
+        assert.equal(status & mask, value, `CSTS is ${status}, with the mask ${mask}`)
+      },
+      '',
+      { pauseMs: 0 },
+    )
+  }
+
+  /** Waits until the controller has done something, with questions that it has to answer. */
+  async until(condition: () => boolean, expected: string): Promise<void> {
+    const look = async () => {
+      await this.get(CSTS)
+      return condition()
     }
+    await until(look, expected, { pauseMs: 0 })
   }
 
   /** Enables the controller as Linux does (nvme_pci_configure_admin_queue), with queues of 32 entries. */

@@ -128,7 +128,7 @@ test('nvme that is reset while the disk hangs answers after 3 s, and is ready on
   await busy(stage, host, 3)
   let isReset = false
   const reset = host.client.reset().then(() => (isReset = true))
-  while (clock.running === 0) await new Promise((resolve) => setImmediate(resolve))
+  await until(() => clock.running > 0, 'somebody to wait for the disk', { pauseMs: 0 })
   clock.advance(2999)
   for (let i = 0; i < 5; i++) await new Promise((resolve) => setImmediate(resolve))
   assert.equal(isReset, false)
@@ -247,14 +247,18 @@ test('nvme keeps what does not fit into a completion queue until there is room',
   const prp1 = host.allocate()
   const blocks = Array.from({ length: 10 }, (_, block) => block)
   const ends = host.begin(queue, ...blocks.map((cdw10) => ({ opcode: READ, nsid: 1, prp1, cdw10 })))
-  while (stage.slice.calls.length < blocks.length || stage.slice.underWay > 0) await host.get(CSTS)
+  await host.until(
+    () => stage.slice.calls.length === blocks.length && stage.slice.underWay === 0,
+    'all reads to end at the disk',
+  )
   const found: number[] = []
-  while (found.length < blocks.length) {
+  const take = () => {
     // one entry always stays free
     assert.ok(host.unread(queue) <= 3)
     found.push(...host.reap(queue).map(({ id }) => id))
-    await host.get(CSTS)
+    return found.length >= blocks.length
   }
+  await host.until(take, 'all completions to come')
   assert.deepEqual(found, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
   await Promise.all(ends)
 })

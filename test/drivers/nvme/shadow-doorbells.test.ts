@@ -103,7 +103,10 @@ test('nvme has the host ring for what waits for room, however little the host ta
   const count = 40
   const prp1 = host.allocate()
   void host.begin(queue, ...Array.from({ length: count }, () => ({ opcode: READ, nsid: 1, prp1 })))
-  while (stage.slice.calls.length < count || stage.slice.underWay > 0) await host.get(CSTS)
+  await host.until(
+    () => stage.slice.calls.length === count && stage.slice.underWay === 0,
+    'all reads to end at the disk',
+  )
   for (let taken = 0; taken < count; taken += 2) {
     await host.get(CSTS)
     const there = Math.min(15, count - taken)
