@@ -236,7 +236,7 @@ export class Connection implements ServedClient {
     } catch (error) {
       this.#serving = false
       // Nothing that a client does gets further than its own connection.
-      this.#options.log.debug(`closing: ${error instanceof Error ? error.message : String(error)}`)
+      this.#options.log.debug(`closing: ${describeError(error)}`)
       this.#flushQuietly() // what it asked before it broke the framing is answered
       this.close()
       return true

@@ -112,8 +112,9 @@ test('UEFI boots GRUB and Linux from the disk, each reads and writes it, and it 
     ['copy', data[1]!],
   ] as const)
     assert.ok(bytes.equals(await uefi.readFile(image, `/${name}`)), name)
+  // QEMU is ended with whatever it has not read yet
   assert.deepEqual(
-    lines.filter((line) => /^(debug|warn|error)/.test(line)),
+    lines.filter((line) => /^(debug|warn|error)/.test(line) && !/ closing: ECONNRESET/.test(line)),
     [],
   )
 })
