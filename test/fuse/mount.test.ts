@@ -118,13 +118,13 @@ test('chmod, chown and touch hold, and are looked at', async () => {
     'chmod 0 "$M"/counter; cat "$M"/counter': 'cat: M/counter: Permission denied\n',
     'chmod 444 "$M"/counter; touch -d @1000000000.25 "$M"/counter; stat -c %.Y "$M"/counter':
       '1000000000.250000000\n',
-    'setpriv --reuid 65534 --clear-groups bash -c "echo x > \'$M\'/value"':
+    'setpriv --reuid 65534 --clear-groups bash --norc -c "echo x > \'$M\'/value"':
       'bash: line 1: M/value: Permission denied\n',
     'setpriv --reuid 65534 --clear-groups cat "$M"/value': 'one\n',
   })
   await mounted.ask('written')
   await mounted.says(
-    'chmod 666 "$M"/value; setpriv --reuid 65534 --clear-groups bash -c "echo mine > \'$M\'/value"; chmod 644 "$M"/value',
+    'chmod 666 "$M"/value; setpriv --reuid 65534 --clear-groups bash --norc -c "echo mine > \'$M\'/value"; chmod 644 "$M"/value',
   )
   assert.deepEqual(await mounted.ask('written'), ['65534: mine\n'])
 })
