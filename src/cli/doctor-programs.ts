@@ -16,7 +16,7 @@ export const PROJECT = fileURLToPath(new URL('../../..', import.meta.url))
 
 const NEEDED_QEMU = `${QEMU_MINIMUM.join('.')} or later with ${QEMU_DEVICE}`
 const QEMU_REMEDY =
-  'apt-get install -t trixie-backports qemu-system-x86 # Debian 13 with backports among its sources'
+  'apt-get install -t trixie-backports qemu-system-x86 # Debian 13 with backports among its sources; in a clone, npm run guest brings its own'
 
 export async function qemu({ path }: DoctorSurroundings): Promise<Finding> {
   const program = which('qemu-system-x86_64', path)

@@ -33,7 +33,11 @@ export const faulty = defineDriver({
       return value
     }
     pci.bar(1, { kind: 'io', size: 16 }, { read, write() {} })
-    pci.bar(2, { kind: 'mem32', size: 4096 }, { read, write(_offset, next) { value = next } })
+    const write = (offset: number, next: number): void => {
+      if (offset === 16) process.exit(3)
+      value = next
+    }
+    pci.bar(2, { kind: 'mem32', size: 4096 }, { read, write })
     return { reset() {} }
   },
 })
@@ -96,6 +100,16 @@ test('guest says so when it is powered off before its command has ended, after w
   const { status, stdout, stderr, left } = await runDemo([EXAMPLE, '--', command], {}, GUEST)
   assert.equal(stdout, 'before\n')
   assert.match(stderr, /^guest: EPIPE: the guest has ended before its command did\n/m)
+  assert.equal(status, 1)
+  assert.deepEqual(left, [])
+})
+
+test('guest fails with 1 when the driver ends its process', async () => {
+  const args = ['faulty.ts', '--', 'echo before; devmem $((BAR2 + 16)) 32 1; sleep 1000']
+  const environment = { npm_lifecycle_event: 'guest', INIT_CWD: scratch.path }
+  const { status, stdout, stderr, left } = await runDemo(args, environment, GUEST)
+  assert.equal(stdout, 'before\n')
+  assert.match(stderr, /^guest: EPIPE: mdevkit run ended with status 3\n/m)
   assert.equal(status, 1)
   assert.deepEqual(left, [])
 })
