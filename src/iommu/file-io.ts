@@ -1,6 +1,9 @@
 /**
  * Transfers between a file and client memory, many at a time: with no copy where the memory is mapped here, else through
  * buffers of ours. What a transfer uses stays until it has ended, also when the client unmaps it meanwhile.
+ *
+ * For a device that is a disk: all is moved, or it has failed; and nothing is made for each transfer that could be kept. Moving as
+ * much as any fd has, and at once, is `file-transfer.ts`.
  */
 import { ErrnoError, errnoCode, errnoOf } from '../lib/errno.ts'
 import { type AsyncFile, type FileDone } from '../os/async-file.ts'
@@ -85,21 +88,15 @@ function collect(
       const entry = accessible(table, at, right)
       const { memory } = entry
       const stop = Math.min(end, entry.end)
-      if (!memory.mapped) {
-        isMapped = false
-        at = stop
-        continue
+      if (!memory.mapped) isMapped = false
+      else {
+        if (entries.at(-1) !== entry) {
+          entry.beginUse()
+          entries.push(entry)
+        }
+        memory.addTo(request, at, stop)
       }
-      if (entries.at(-1) !== entry) {
-        entry.beginUse()
-        entries.push(entry)
-      }
-      while (at < stop) {
-        const span = memory.spanAt(at)
-        const part = Math.min(stop, span.end) - at
-        request.add(span, at - span.base, part)
-        at += part
-      }
+      at = stop
     }
   }
   return isMapped

@@ -1,19 +1,20 @@
 /**
- * Bytes moved between a file and client memory, with no copy in between where the memory is mapped here.
+ * Bytes moved between any fd and client memory, up to where the file ends, with no copy in between where the memory is mapped here.
  *
- * On the thread pool or at once: the steps are the same, and are told apart by who takes them.
+ * On the thread pool or at once: the steps are the same, and are told apart by who takes them. What a disk needs, many transfers
+ * at a time that move all or fail, is `file-io.ts`; memory becomes requests there and here in one way.
  */
-import { readv, readvSync, writev, writevSync } from 'node:fs'
-import { ErrnoError } from '../lib/errno.ts'
+import { readvSync, writevSync } from 'node:fs'
+import { ErrnoError, errnoCode } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
+import { blockOf } from '../os/async-file.ts'
+import { fileEngine } from '../os/file-engine.ts'
+import { FileRequest } from '../os/file-request.ts'
+import type { FileUser } from '../os/file-turns.ts'
 import type { Part } from './access.ts'
 import type { DirtyLog } from './dirty-log.ts'
-import type { CopiedMemory, Done } from './memory.ts'
+import type { CopiedMemory } from './memory.ts'
 
-/** Most buffers of one call (IOV_MAX). */
-const MAX_BUFFERS = 1024
-/** Most bytes of one buffer: libuv counts in 32 bits. */
-const MAX_BUFFER = 2 ** 30
 /** Bytes of the buffer by which memory that is not mapped here is reached. */
 const BOUNCE = 2 ** 20
 
@@ -29,10 +30,12 @@ export interface TransferOptions {
   /** In the file, bytes. */
   readonly position: number
   readonly dirtyLog: DirtyLog
+  /** Whose turn it takes. */
+  readonly user: FileUser
 }
 
-/** One call of the kernel, which is answered with how many bytes it moved; or the client is waited for. */
-type Step = { readonly buffers: readonly Uint8Array[]; readonly position: number } | Promise<void>
+/** What the kernel is asked, which is answered with how many bytes it moved; or the client is waited for. */
+type Step = FileRequest | Promise<void>
 
 /**
  * Moves on the thread pool. Until it has ended no map that it uses goes.
@@ -42,26 +45,30 @@ type Step = { readonly buffers: readonly Uint8Array[]; readonly position: number
  */
 export async function transfer(options: TransferOptions): Promise<number> {
   using _ = new Use(options)
-  const { fd } = options
-  const call = options.direction === 'from-file' ? readv : writev
   const steps = stepsOf(options)
   let step = steps.next()
   while (step.done !== true) {
     const { value } = step
-    if (value instanceof Promise) {
+    if (value instanceof FileRequest) step = steps.next(await ended(value))
+    else {
       await value
       step = steps.next(0)
-    } else {
-      const count = await new Promise<number>((resolve, reject) => {
-        call(fd, value.buffers, value.position, (error, count) => {
-          if (error === null) resolve(count)
-          else reject(error)
-        })
-      })
-      step = steps.next(count)
     }
   }
   return step.value
+}
+
+/** Has the thread pool carry out a request. @returns bytes moved @throws what the file says */
+async function ended(request: FileRequest): Promise<number> {
+  const engine = fileEngine('threads')
+  const result = await new Promise<number>((resolve) => {
+    request.done = resolve
+    engine.queue(request)
+    engine.submit()
+  })
+  if (result >= 0) return result
+  const what = `${request.operation} at ${hex(request.position)} of fd ${request.fd}`
+  throw new ErrnoError(errnoCode(-result), `dma file transfer: ${what}`)
 }
 
 /** The same at once. @throws EOPNOTSUPP memory that the client has to be asked for · and as {@link transfer} */
@@ -80,7 +87,8 @@ export function transferSync(options: TransferOptions): number {
   let step = steps.next()
   while (step.done !== true) {
     const { value } = step
-    step = steps.next(value instanceof Promise ? 0 : call(fd, value.buffers, value.position))
+    const isRequest = value instanceof FileRequest
+    step = steps.next(isRequest ? call(fd, value.buffers(), value.position) : 0)
   }
   return step.value
 }
@@ -109,116 +117,86 @@ class Use implements Disposable {
   }
 }
 
-/** What is moved in one go: memory that is mapped here, or else goes through a buffer. */
-interface Run {
-  readonly length: number
-  /** Bytes in it from `at` on, as buffers; nothing is in them yet. */
-  buffers(at: number): readonly Uint8Array[]
-  /** Before `buffers` are written to the file, and after they were read from it. */
-  fetch?(at: number): Done
-  store?(at: number, count: number): Done
-}
-
-function* stepsOf({
-  parts,
-  direction,
-  position,
-}: TransferOptions): Generator<Step, number, number> {
+/** All steps of a transfer. @returns bytes moved */
+function* stepsOf(options: TransferOptions): Generator<Step, number, number> {
+  const { parts, direction, fd, position, user } = options
+  const request = new FileRequest()
+  const begin = (at: number): FileRequest => {
+    const operation = direction === 'from-file' ? 'read' : 'write'
+    request.start(operation, fd, position + at, () => {})
+    request.user = user
+    return request
+  }
   let done = 0
-  for (const run of runsOf(parts)) {
-    for (let at = 0; at < run.length;) {
-      const fetched = direction === 'to-file' ? run.fetch?.(at) : undefined
-      if (fetched !== undefined) yield fetched
-      const count = yield { buffers: run.buffers(at), position: position + done }
-      if (count === 0) return done // the file has ended
-      const stored = direction === 'from-file' ? run.store?.(at, count) : undefined
-      if (stored !== undefined) yield stored
-      at += count
-      done += count
+  for (let next = 0; next < parts.length;) {
+    const part = parts[next]!
+    const { memory } = part.entry
+    const start = done
+    if (memory.mapped) {
+      next = addMapped(begin(start), parts, next)
+      const { length } = request
+      done += yield* moveAll(request)
+      if (done < start + length) break // the file has ended
+    } else {
+      next++
+      done += yield* moveCopied(part, memory, direction, (at) => begin(start + at))
+      if (done < start + part.length) break
     }
   }
   return done
 }
 
-function runsOf(parts: readonly Part[]): Run[] {
-  const runs: Run[] = []
-  let mapped: Uint8Array[] | undefined
-  for (const part of parts) {
-    const { memory } = part.entry
-    if (!memory.mapped) {
-      runs.push(new BouncedRun(part, memory))
-      mapped = undefined
-      continue
-    }
-    if (mapped === undefined || mapped.length >= MAX_BUFFERS) {
-      mapped = []
-      runs.push(new MappedRun(mapped))
-    }
-    const end = part.iova + part.length
-    for (let at = part.iova; at < end;) {
-      const span = memory.spanAt(at)
-      const length = Math.min(MAX_BUFFER, end - at, span.end - at)
-      mapped.push(span.bytes.subarray(at - span.base, at - span.base + length))
-      at += length
-    }
+/** Adds parts to a request, up to the next that is not mapped here. @returns its index */
+function addMapped(request: FileRequest, parts: readonly Part[], first: number): number {
+  let next = first
+  for (; next < parts.length; next++) {
+    const { entry, iova, length } = parts[next]!
+    if (!entry.memory.mapped) break
+    entry.memory.addTo(request, iova, iova + length)
   }
-  return runs
+  return next
 }
 
-class MappedRun implements Run {
-  readonly #buffers: readonly Uint8Array[]
-
-  constructor(buffers: readonly Uint8Array[]) {
-    this.#buffers = buffers
+function* moveAll(request: FileRequest): Generator<Step, number, number> {
+  let moved = 0
+  while (request.length > 0) {
+    const count = yield request
+    if (count === 0) break
+    request.advance(count)
+    moved += count
   }
-
-  get length(): number {
-    return this.#buffers.reduce((sum, { length }) => sum + length, 0)
-  }
-
-  buffers(at: number): readonly Uint8Array[] {
-    let skip = at
-    let first = 0
-    while (skip > 0 && skip >= (this.#buffers[first]?.length ?? Infinity)) {
-      skip -= this.#buffers[first]!.length
-      first++
-    }
-    const rest = this.#buffers.slice(first, first + MAX_BUFFERS)
-    if (skip > 0) rest[0] = rest[0]!.subarray(skip)
-    return rest
-  }
+  return moved
 }
 
-class BouncedRun implements Run {
-  readonly length: number
-  readonly #part: Part
-  readonly #memory: CopiedMemory
-  readonly #bounce: Uint8Array
-
-  constructor(part: Part, memory: CopiedMemory) {
-    this.length = part.length
-    this.#part = part
-    this.#memory = memory
-    this.#bounce = new Uint8Array(Math.min(BOUNCE, part.length))
-  }
-
-  buffers(at: number): readonly Uint8Array[] {
-    return [this.#bounce.subarray(0, this.length - at)]
-  }
-
-  fetch(at: number): Done {
-    return this.#memory.read(this.#offset(at), this.#bounce.subarray(0, this.length - at))
-  }
-
-  store(at: number, count: number): Done {
-    return this.#memory.write(this.#offset(at), this.#bounce.subarray(0, count))
-  }
-
-  /** @throws EFAULT memory that only the client reaches, and that it has unmapped meanwhile */
-  #offset(at: number): number {
-    const { entry, iova } = this.#part
+/** Moves by way of a buffer. @throws EFAULT memory that only the client reaches, and that it has unmapped meanwhile */
+function* moveCopied(
+  { entry, iova, length }: Part,
+  memory: CopiedMemory,
+  direction: Direction,
+  begin: (at: number) => FileRequest,
+): Generator<Step, number, number> {
+  const buffer = blockOf(new Uint8Array(Math.min(BOUNCE, length)))
+  const offsetOf = (at: number): number => {
     if (entry.closed)
       throw new ErrnoError('EFAULT', `dma at ${hex(iova + at)}: not mapped any more`)
     return iova + at - entry.iova
   }
+  let at = 0
+  while (at < length) {
+    const part = Math.min(buffer.bytes.length, length - at)
+    if (direction === 'to-file') {
+      const fetched = memory.read(offsetOf(at), buffer.bytes.subarray(0, part))
+      if (fetched !== undefined) yield fetched
+    }
+    const request = begin(at)
+    request.add(buffer, 0, part)
+    const count = yield request
+    if (count === 0) break
+    if (direction === 'from-file') {
+      const stored = memory.write(offsetOf(at), buffer.bytes.subarray(0, count))
+      if (stored !== undefined) yield stored
+    }
+    at += count
+  }
+  return at
 }

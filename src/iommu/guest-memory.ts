@@ -279,7 +279,8 @@ export class GuestMemory {
   ): TransferOptions {
     listLength(list)
     const parts = this.#partsOf(list, direction === 'from-file' ? 'writable' : 'readable')
-    return { direction, parts, fd, position, dirtyLog: this.#dirtyLog }
+    const { user } = this.#fileClient
+    return { direction, parts, fd, position, dirtyLog: this.#dirtyLog, user }
   }
 }
 

@@ -6,6 +6,7 @@ import { ErrnoError } from '../lib/errno.ts'
 import { bytes } from '../lib/format.ts'
 import { type Arena, type Mapping } from '../os/arena.ts'
 import { MAX_FILE_MAPPING } from '../os/file-mapping.ts'
+import type { FileRequest } from '../os/file-request.ts'
 import type { ClientFile } from './client-file.ts'
 import { NO_SPAN, type Span } from './span.ts'
 
@@ -49,6 +50,16 @@ export class MappedMemory {
     const first = this.#firstSpan
     if (iova >= first.start && iova < first.end) return first
     return this.#laterSpanAt(iova)
+  }
+
+  /** Adds the memory from an IOVA of this map on to a request, up to `end`. */
+  addTo(request: FileRequest, iova: number, end: number): void {
+    for (let at = iova; at < end;) {
+      const span = this.spanAt(at)
+      const part = Math.min(end, span.end) - at
+      request.add(span, at - span.base, part)
+      at += part
+    }
   }
 
   #laterSpanAt(iova: number): Span {

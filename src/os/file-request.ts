@@ -12,6 +12,10 @@ export interface Block {
 export type FileOperation = 'read' | 'write' | 'sync' | 'allocate'
 
 const NO_USER = new FileUser()
+/** Most buffers of one call (IOV_MAX). */
+const MAX_BUFFERS = 1024
+/** Most bytes of one buffer: libuv counts in 32 bits. */
+const MAX_BUFFER = 2 ** 30
 
 /** To be used again and again: a request for each transfer would be garbage for each transfer. */
 export class FileRequest {
@@ -89,10 +93,17 @@ export class FileRequest {
     return this.#lengths[this.#first + index]!
   }
 
-  viewAt(index: number): Uint8Array {
-    const i = this.#first + index
-    const start = this.#starts[i]!
-    return this.#blocks[i]!.bytes.subarray(start, start + this.#lengths[i]!)
+  /** What is left, as `node:fs` takes it; or the first of it, where that is too much for one call. */
+  buffers(): Uint8Array[] {
+    const buffers: Uint8Array[] = []
+    const end = Math.min(this.#count, this.#first + MAX_BUFFERS)
+    for (let i = this.#first; i < end; i++) {
+      const start = this.#starts[i]!
+      const length = Math.min(MAX_BUFFER, this.#lengths[i]!)
+      buffers.push(this.#blocks[i]!.bytes.subarray(start, start + length))
+      if (length < this.#lengths[i]!) break
+    }
+    return buffers
   }
 
   /** Whether all pieces begin and end at multiples of `alignment`, a power of two. */

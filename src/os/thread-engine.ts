@@ -6,9 +6,6 @@ import { Actions, type FileEngine, type FileRequest, tellEnd } from './file-requ
 import { FileTurns } from './file-turns.ts'
 import { QuickIo } from './quick-io.ts'
 
-/** Most buffers of one call (IOV_MAX). */
-const MAX_BUFFERS = 1024
-
 /** Most requests of one user that the pool is given: its threads, four as a rule, take them in the order of their coming. */
 const MAX_EACH = 16
 
@@ -58,10 +55,10 @@ export class ThreadEngine implements FileEngine {
       this.#end(request, error === null ? count : -errnoOf(error))
     switch (operation) {
       case 'read':
-        readv(fd, buffersOf(request), position, done)
+        readv(fd, request.buffers(), position, done)
         return
       case 'write':
-        writev(fd, buffersOf(request), position, done)
+        writev(fd, request.buffers(), position, done)
         return
       case 'sync':
         fdatasync(fd, done)
@@ -84,9 +81,4 @@ export class ThreadEngine implements FileEngine {
     this.#ending = false
     this.#afterBatch.run()
   }
-}
-
-function buffersOf(request: FileRequest): Uint8Array[] {
-  const count = Math.min(MAX_BUFFERS, request.pieces)
-  return Array.from({ length: count }, (_, i) => request.viewAt(i))
 }
