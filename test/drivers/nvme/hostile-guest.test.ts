@@ -280,7 +280,8 @@ class Guest {
 /** Begins with bytes around the slice that say so if they change. */
 async function startStage(): Promise<DiskStage> {
   const stage = await DiskStage.start({ beforeMib: 1, sizeMib: 1, afterMib: 1 })
-  writeFileSync(stage.setup.path, Buffer.concat([NEIGHBOUR, Buffer.alloc(MIB, 0x11), NEIGHBOUR]))
+  const bytes = Buffer.concat([NEIGHBOUR, Buffer.alloc(MIB, 0x11), NEIGHBOUR])
+  writeFileSync(stage.setup.path, bytes, { flag: 'r+' }) // in place: it is in use
   return stage
 }
 
