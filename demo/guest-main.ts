@@ -60,6 +60,7 @@ async function run(
       memoryMiB,
       modules,
       files,
+      moduleIndexes: true,
       devices: ['-device', vfioUserDevice(mdev.socket)],
       noReboot: true, // a guest that ends is not to begin again
       extraKernelArgs: ['panic=-1'], // and a kernel that panics is to end

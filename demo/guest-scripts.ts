@@ -98,7 +98,7 @@ banner() {
     index=$((index + 1))
   done <${DEVICE}/resource
   [ ! -e ${DEVICE}/driver ] || echo "  driver: $(basename $(readlink ${DEVICE}/driver))"
-  echo 'Try: lspci -v -s $SLOT'\${first:+'; devmem $BAR'$first' 32'}
+  echo 'Try: lspci -vk -s $SLOT'\${first:+'; devmem $BAR'$first' 32'}
   echo 'exit, poweroff or Ctrl-] ends it.'
 }
 {

@@ -13,6 +13,8 @@ const PROGRAM = fileURLToPath(new URL('../../bin/mdevkit.js', import.meta.url))
 
 /** A driver may take 10 s to close what it has opened. */
 const TERM_MS = 15_000
+/** When it is time to say what we wait for. */
+const LONG_MS = 3000
 
 /** How what `mdevkit run --json` prints begins. */
 const REPORT = '{"uuid":'
@@ -50,8 +52,15 @@ export class ServedMdev implements AsyncDisposable {
   readonly ended: Promise<ErrnoError>
   readonly #leashed: Leashed
   readonly #exited: Promise<unknown>
+  readonly #say: (text: string) => void
 
-  private constructor(report: Report, leashed: Leashed, exited: Promise<string>) {
+  private constructor(
+    report: Report,
+    leashed: Leashed,
+    exited: Promise<string>,
+    say: (text: string) => void,
+  ) {
+    this.#say = say
     this.type = report.type
     this.socket = report.socket
     this.#leashed = leashed
@@ -76,7 +85,7 @@ export class ServedMdev implements AsyncDisposable {
     if (signal.aborted) stop()
     const report = await reportOf(leashed, onSaid)
     signal.removeEventListener('abort', stop) // from now on in order: after the guest
-    if (report !== undefined) return new ServedMdev(report, leashed, exited)
+    if (report !== undefined) return new ServedMdev(report, leashed, exited, onSaid)
     await exited
     signal.throwIfAborted()
     throw new RunRefused(child.exitCode ?? 1)
@@ -91,7 +100,12 @@ export class ServedMdev implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    const timer = setTimeout(
+      () => this.#say(`waiting for the driver to end; after ${TERM_MS / 1000} s it is killed\n`),
+      LONG_MS,
+    )
     await stopLeashed(this.#leashed, this.#exited, TERM_MS)
+    clearTimeout(timer)
   }
 }
 

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CpioWriter } from './cpio.ts'
-import { type Module, loadModules } from './modules.ts'
+import { type Module, loadIndexes, loadModules } from './modules.ts'
 import type { VmAssets } from './prepare.ts'
 
 /** A file of the caller's for the guest. */
@@ -23,6 +23,8 @@ export interface InitramfsOptions {
   /** Kernel modules to load, in this order, parameters after the name: `'nvme'`, `'dummy numdummies=2'`. */
   readonly modules?: readonly string[] | undefined
   readonly files?: readonly GuestFile[] | undefined
+  /** Whether the indexes of all modules are there, for `lspci -k`; by default they are not. */
+  readonly moduleIndexes?: boolean | undefined
 }
 
 /** @throws ENOENT the kernel has no such module */
@@ -53,6 +55,11 @@ export async function buildInitramfs(options: InitramfsOptions): Promise<Buffer>
   const directory = `/usr/lib/modules/${guestRoot.release}`
   cpio.file(`${directory}/modules.dep`, 0o644, modulesDep(modules))
   for (const { path, content } of modules) cpio.file(`${directory}/${path}`, 0o644, content)
+  if (options.moduleIndexes === true) {
+    for (const { name, content } of await loadIndexes(modulesDir)) {
+      cpio.file(`${directory}/${name}`, 0o644, content)
+    }
+  }
   cpio.file('/init', 0o755, script(directory, modules, parameters, options.init))
   return cpio.finish()
 }

@@ -49,6 +49,20 @@ export async function loadModules(
   return Promise.all(modules)
 }
 
+/** What libkmod reads before it does anything, as lspci has it do. */
+const INDEXES = ['dep', 'alias', 'symbols', 'builtin', 'builtin.alias'].map(
+  (name) => `modules.${name}.bin`,
+)
+
+/** The indexes of all modules, some 3 MB: with them lspci in the guest tells which modules would drive a device. */
+export async function loadIndexes(
+  modulesDir: string,
+): Promise<{ readonly name: string; readonly content: Buffer }[]> {
+  return Promise.all(
+    INDEXES.map(async (name) => ({ name, content: await readFile(join(modulesDir, name)) })),
+  )
+}
+
 /** Reads modules.dep: each module's path, and the paths of all it needs. */
 export function parseModulesDep(text: string): Map<string, string[]> {
   const lines = text.split('\n').filter((line) => line.includes(':'))

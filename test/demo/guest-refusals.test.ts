@@ -1,6 +1,6 @@
 /** What `npm run guest` refuses, before anything is fetched or booted. */
 import assert from 'node:assert/strict'
-import { chmodSync, existsSync, truncateSync } from 'node:fs'
+import { chmodSync, existsSync, symlinkSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { after, describe, test } from 'node:test'
 import {
@@ -153,6 +153,21 @@ describe('guest refuses drivers, types and settings as mdevkit run does', () => 
       assert.equal(status, expected)
     })
   }
+})
+
+test('guest where there is neither QEMU nor apt says so, and ends', async () => {
+  using programs = new Scratch()
+  for (const program of ['sh', 'cat', 'rm', 'mkdir', 'sleep'])
+    symlinkSync(`/bin/${program}`, join(programs.path, program))
+  const { status, stdout, stderr, left } = await runDemo(
+    [EXAMPLE, '--', 'true'],
+    { PATH: programs.path, MDEVKIT_CACHE: join(programs.path, 'cache') },
+    { program: 'guest' },
+  )
+  assert.equal(stdout, '')
+  assert.match(stderr, /^guest: ENOENT: apt-get: not found; .*\n$/m)
+  assert.equal(status, 3)
+  assert.deepEqual(left, [])
 })
 
 test('guest --help shows its usage', async () => {
