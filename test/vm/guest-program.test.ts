@@ -264,3 +264,12 @@ test('guest at a terminal restores it when QEMU is killed, and fails with 1', as
   assert.equal(guest.settings, guest.before)
   assert.deepEqual(left, [])
 })
+
+test('guest at a terminal, killed, leaves the terminal as it was, and nothing behind', async () => {
+  await using guest = new AtTerminal([EXAMPLE])
+  await guest.prompt()
+  assert.notEqual(guest.settings, guest.before)
+  assert.equal((await guest.run.stop('SIGKILL')).status, 'SIGKILL')
+  await until(() => assert.equal(guest.settings, guest.before))
+  await until(() => assert.deepEqual([guest.run.left, guest.run.processes], [[], []]))
+})
