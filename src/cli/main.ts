@@ -90,6 +90,6 @@ try {
   await program.parseAsync(calledAs === 'lsmdev' ? ['list', ...args] : args, { from: 'user' })
 } catch (error) {
   fail(error)
-  // what these have loaded is another's, who may keep the process alive
-  if (RUNS_DRIVERS.has(commandName())) process.exit()
 }
+// what these have loaded is another's, who may keep the process alive
+if (RUNS_DRIVERS.has(commandName())) process.exit()

@@ -5,6 +5,7 @@ import { hostLock } from '../host/paths.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import { isHeldBy, isLocked, lockHolder } from '../os/file-lock.ts'
+import { isRunning, processIdentity } from '../os/process.ts'
 import type { Hosts } from './hosts.ts'
 
 /** Between two questions whether a host that is to end by force still answers. */
@@ -41,22 +42,40 @@ export class HostEnds {
   }
 
   /**
-   * Unregisters the parent of a host; resolves when that has gone, and another may have its name.
+   * Unregisters the parent of a host; resolves when its process has ended.
    *
    * @throws as ControlClient.unregister · ETIMEDOUT its process does not end
    */
   async end(host: ControlClient, { force, wait }: HostEndOptions): Promise<void> {
-    if (force) await this.#force(host)
+    const runner = this.#runner(host.name, host.pid)
+    if (force) await this.#force(host, runner)
     else await host.unregister({ wait })
     try {
-      await this.#gone(host)
+      await this.#gone(runner)
     } catch (error) {
       if (!force || codeOf(error) !== 'ETIMEDOUT') throw error
-      await this.kill(host.name, host.pid, error)
+      await this.#kill(runner, error)
     }
   }
 
-  async #force(host: ControlClient): Promise<void> {
+  /**
+   * Kills the process that has a parent's name, and no other.
+   *
+   * @param pid as its file says
+   * @throws EPERM that is another process · ETIMEDOUT it does not end, as one that waits for a device
+   */
+  async kill(parent: string, pid: number): Promise<void> {
+    await this.#kill(this.#runner(parent, pid))
+  }
+
+  /** A host may say what it likes of its pid: what the kernel says of the lock counts. */
+  #runner(name: string, pid: number): Runner {
+    const lock = hostLock(this.#options.root, name)
+    const isOther = pid !== process.pid && isHeldBy(lock, pid)
+    return { name, pid, lock, identity: isOther ? processIdentity(pid) : undefined }
+  }
+
+  async #force(host: ControlClient, runner: Runner): Promise<void> {
     const ended = new AbortController()
     const silent = silence(host, AbortSignal.any([ended.signal, this.#closed.signal]))
     try {
@@ -64,42 +83,38 @@ export class HostEnds {
     } catch (error) {
       if (codeOf(error) === 'ECONNRESET') return // it has gone
       if (codeOf(error) !== 'ETIMEDOUT') throw error
-      await this.kill(host.name, host.pid, error)
+      await this.#kill(runner, error)
     } finally {
       ended.abort()
     }
   }
 
-  /**
-   * Kills the process that has a parent's name, and no other.
-   *
-   * @param pid as it, or its file, says: what the kernel says of the lock counts
-   * @throws EPERM that is another process · ETIMEDOUT it does not end, as one that waits for a device
-   */
-  async kill(parent: string, pid: number, why?: unknown): Promise<void> {
-    const { root, log } = this.#options
-    const lock = hostLock(root, parent)
-    if (pid === process.pid || !isHeldBy(lock, pid)) {
+  async #kill(runner: Runner, why?: unknown): Promise<void> {
+    const { name, pid, lock, identity } = runner
+    if (identity === undefined) {
       if (!isLocked(lock)) return
-      throw new ErrnoError('EPERM', `parent ${parent}: pid ${pid} is not its host, and not killed`)
+      throw new ErrnoError('EPERM', `parent ${name}: pid ${pid} is not its host, and not killed`)
     }
+    if (!isRunning(identity)) return
     const because = why instanceof Error ? `: ${why.message}` : ''
-    log.warn(`parent ${parent}: its host, pid ${pid}, is killed${because}`)
+    this.#options.log.warn(`parent ${name}: its host, pid ${pid}, is killed${because}`)
     try {
       process.kill(pid, 'SIGKILL')
     } catch (error) {
       if (codeOf(error) !== 'ESRCH') throw error // it has just ended
     }
-    await this.#gone({ name: parent, pid })
+    await this.#gone(runner)
   }
 
-  /** Resolves when a host is neither connected nor has the name. */
-  async #gone(host: Pick<ControlClient, 'name' | 'pid'>): Promise<void> {
-    const { root, hosts } = this.#options
-    const { name, pid } = host
-    const lock = hostLock(root, name)
+  /** Resolves when a host is not connected, has not the name, and has ended. */
+  async #gone({ name, pid, lock, identity }: Runner): Promise<void> {
+    const { hosts } = this.#options
     const end = performance.now() + EXIT_MS
-    while (hosts.find(name)?.pid === pid || (isLocked(lock) && lockHolder(lock) === pid)) {
+    const isThere = () =>
+      hosts.find(name)?.pid === pid ||
+      (isLocked(lock) && lockHolder(lock) === pid) ||
+      (identity !== undefined && isRunning(identity))
+    while (isThere()) {
       this.#closed.signal.throwIfAborted()
       if (performance.now() > end)
         throw new ErrnoError(
@@ -109,6 +124,16 @@ export class HostEnds {
       await sleep(LOOK_MS)
     }
   }
+}
+
+/** The process that runs a parent. */
+interface Runner {
+  readonly name: string
+  readonly pid: number
+  /** What it holds as long as it has the name. */
+  readonly lock: string
+  /** As processIdentity has it; undefined where the kernel does not say that it is the one, or it is ourselves. */
+  readonly identity: string | undefined
 }
 
 /** Asks a host again and again. @throws ETIMEDOUT when it does not answer · ECONNRESET when it has gone */

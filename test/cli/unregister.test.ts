@@ -1,6 +1,8 @@
 /** `mdevkit unregister` and `register`, with a daemon, a host and a client that are processes of their own. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
+import { mkdirSync, rmdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { uuid } from '../mdev/support.ts'
 import { ClientProcess } from '../support/client-process.ts'
@@ -83,6 +85,20 @@ test('unregister takes a parent away and register brings it back, saying nothing
   assert.match(await machine.told('register', 'none'), /^3\nmdevkit register: ENOENT: .*\nhint: /)
   for (const args of [[], ['a', 'b'], ['serial', '--timeout', 'soon'], ['serial', '--timeout=-1']])
     assert.match(await machine.told('unregister', ...args), /^2\n/)
+})
+
+test('register says why the host cannot be started, which is tried again', async () => {
+  await using machine = await Machine.start()
+  assert.equal(await machine.told('unregister', 'serial'), '0\n')
+  const log = join(machine.root, 'hosts', 'serial.log')
+  rmSync(log)
+  mkdirSync(log)
+  assert.match(
+    await machine.told('register', 'serial'),
+    /^1\nmdevkit register: EIO: parent serial: EISDIR: .*; it is tried again by itself\nhint: /,
+  )
+  rmdirSync(log)
+  await machine.up()
 })
 
 test('unregister says who holds what until that has let go', async () => {

@@ -1,24 +1,14 @@
 /** Parents that administrators unregister and register again: real hosts, real clients, and what goes wrong in the middle. */
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
-import { parseConfig } from '../../src/daemon/config.ts'
-import type { Daemon } from '../../src/daemon/daemon.ts'
-import { hostLock } from '../../src/host/paths.ts'
 import { ApiClient, apiSocket } from '../../src/http/client.ts'
-import type { MdevSnapshot, ParentView } from '../../src/http/model.ts'
-import { isLocked } from '../../src/os/file-lock.ts'
 import { ask } from '../http/support.ts'
 import { uuid } from '../mdev/support.ts'
-import { ClientProcess } from '../support/client-process.ts'
-import { serve } from '../support/mdevkit.ts'
-import { kill, killAllOf, processesOf } from '../support/root-processes.ts'
+import { kill, processesOf } from '../support/root-processes.ts'
 import { until } from '../support/until.ts'
-import { Bench } from './bench.ts'
-
-const LOOPBACK = [['ports', 'loopback']] as const
-const BACK = 'unregistered; mdevkit register serial brings it back'
+import { BACK, LOOPBACK, SerialMachine } from './serial-machine.ts'
 
 /** Its `remove` does not return, and so neither does anything else of its process. */
 const STUCK = `
@@ -32,71 +22,14 @@ export const stuck = {
 }
 `
 
-/** A daemon whose parent `serial` has a process for a host, and a client of it. */
-class Machine extends Bench {
-  readonly holder = new ClientProcess()
-
-  /** @param driver of the parent `serial` */
-  async serial(driver = 'mtty'): Promise<Daemon> {
-    return this.daemon({ ...parseConfig('', '/x'), parents: new Map([['serial', { driver }]]) })
-  }
-
-  async view(): Promise<ParentView> {
-    const found = (await this.client.parents()).find(({ name }) => name === 'serial')
-    assert.ok(found)
-    return found
-  }
-
-  /** Resolves once it has a host. @returns its pid */
-  async up(): Promise<number> {
-    return until(async () => (await this.view()).pid ?? false, 'a host')
-  }
-
-  async mtty(number = 1): Promise<MdevSnapshot> {
-    return this.client.start({
-      parent: 'serial',
-      type: 'mtty-1',
-      uuid: uuid(number),
-      attributes: LOOPBACK,
-    })
-  }
-
-  /** An mdev that another process has open. */
-  async held(number = 1): Promise<MdevSnapshot> {
-    const mdev = await this.mtty(number)
-    assert.equal(await this.holder.attach(mdev.socket ?? ''), 'attached')
-    return mdev
-  }
-
-  /** Resolves once it is being unregistered, and waits for the client. */
-  async waiting(): Promise<ParentView> {
-    return until(async () => {
-      const view = await this.view()
-      assert.equal(view.state, 'unregistering')
-      assert.ok(view.waits !== undefined)
-      return view
-    })
-  }
-
-  /** Nobody runs it, and nobody is about to: else what it waits for would be that. */
-  async assertGone(pid: number): Promise<void> {
-    const { state, pid: now, waits, mdevs } = await this.view()
-    assert.deepEqual([state, now, waits, mdevs], ['unregistered', undefined, BACK, []])
-    assert.ok(!isLocked(hostLock(this.root, 'serial')))
-    await until(() => !processesOf(this.root).includes(pid), 'the host to have ended')
-  }
-
-  override async [Symbol.asyncDispose](): Promise<void> {
-    await this.holder.kill()
-    await this.close()
-    await killAllOf(this.root)
-    await super[Symbol.asyncDispose]()
-  }
-}
+const LIVELY = `
+setInterval(() => {}, 1000)
+export const lively = { name: 'lively', types: { 1: {} }, probe: () => ({ reset() {} }) }
+`
 
 describe('unregister and register', () => {
   test('a parent goes, and stays away until it is registered again; then what is auto is started', async () => {
-    await using machine = new Machine()
+    await using machine = new SerialMachine()
     const auto = { type: 'mtty-1', start: 'auto', attributes: LOOPBACK } as const
     machine.store.write({ parent: 'serial', uuid: uuid(1) }, auto)
     await machine.serial()
@@ -126,7 +59,7 @@ describe('unregister and register', () => {
   })
 
   test('the numbers tell a parent that is away from one that should be there', async () => {
-    await using machine = new Machine()
+    await using machine = new SerialMachine()
     await machine.serial()
     await machine.up()
     const numbers = async () => {
@@ -148,7 +81,7 @@ describe('unregister and register', () => {
   })
 
   test('a parent that nobody knows is ENOENT, and so is registering one that is not configured', async () => {
-    await using machine = new Machine()
+    await using machine = new SerialMachine()
     await machine.daemon()
     machine.host('other')
     const { client } = machine
@@ -174,7 +107,7 @@ describe('unregister and register', () => {
   })
 
   test('is EBUSY while a client has an mdev, naming pid and program, and nothing has changed then', async () => {
-    await using machine = new Machine()
+    await using machine = new SerialMachine()
     await machine.serial()
     const pid = await machine.up()
     const { client, holder } = machine
@@ -191,7 +124,7 @@ describe('unregister and register', () => {
   })
 
   test('waits for clients, says for whom, creates nothing meanwhile, and a second one joins', async () => {
-    await using machine = new Machine()
+    await using machine = new SerialMachine()
     await machine.serial()
     const pid = await machine.up()
     const { client, holder } = machine
@@ -235,7 +168,7 @@ describe('unregister and register', () => {
   })
 
   test('force takes mdevs away, and hastens one that waits', async () => {
-    await using machine = new Machine()
+    await using machine = new SerialMachine()
     await machine.serial()
     const pid = await machine.up()
     await machine.held(1)
@@ -250,7 +183,7 @@ describe('unregister and register', () => {
   })
 
   test('a host that hangs is killed by force, and whoever waits for it goes on', async () => {
-    await using machine = new Machine()
+    await using machine = new SerialMachine()
     const driver = machine.scratch.write('stuck.mjs', STUCK)
     await machine.serial(driver)
     const pid = await machine.up()
@@ -262,8 +195,18 @@ describe('unregister and register', () => {
     await until(() => !existsSync(join(machine.root, 'devices', uuid(1))), 'nothing to be left')
   })
 
+  test('ends the process of a host whose driver would keep it alive', async () => {
+    await using machine = new SerialMachine()
+    const driver = machine.scratch.write('lively.mjs', LIVELY)
+    await machine.serial(driver)
+    const pid = await machine.up()
+    await machine.client.unregister('serial')
+    assert.ok(!processesOf(machine.root).includes(pid))
+    await machine.assertGone(pid)
+  })
+
   test('outlives the daemon: in the middle, and when it is done', async () => {
-    await using machine = new Machine()
+    await using machine = new SerialMachine()
     const first = await machine.serial()
     const pid = await machine.up()
     const { client, holder } = machine
@@ -288,7 +231,7 @@ describe('unregister and register', () => {
   })
 
   test('a host that is killed in the middle has gone, and none comes after it', async () => {
-    await using machine = new Machine()
+    await using machine = new SerialMachine()
     await machine.serial()
     const pid = await machine.up()
     await machine.held()
@@ -300,7 +243,7 @@ describe('unregister and register', () => {
   })
 
   test('of two at once one that does not wait is refused, and the other is done', async () => {
-    await using machine = new Machine()
+    await using machine = new SerialMachine()
     await machine.serial()
     const pid = await machine.up()
     const { socket = '' } = await machine.held()
@@ -315,7 +258,7 @@ describe('unregister and register', () => {
   })
 
   test('starts at the same time are done or refused, and nothing is left of them', async () => {
-    await using machine = new Machine()
+    await using machine = new SerialMachine()
     await machine.serial()
     const pid = await machine.up()
     const outcome = async (number: number) =>
@@ -335,7 +278,7 @@ describe('unregister and register', () => {
   })
 
   test("is EPERM while an mdev is another owner's, waiting and by force, unless that is taken over", async () => {
-    await using machine = new Machine()
+    await using machine = new SerialMachine()
     await machine.serial()
     const pid = await machine.up()
     await machine.mtty()
@@ -348,105 +291,5 @@ describe('unregister and register', () => {
     assert.equal((await machine.view()).state, 'registered')
     await other.unregister('serial', { takeOver: true })
     await machine.assertGone(pid)
-  })
-})
-
-describe('unregister', () => {
-  test('of a host that is starting is EAGAIN, waits for it, or kills it', async () => {
-    await using machine = new Machine()
-    const go = join(machine.scratch.path, 'go')
-    const driver = machine.scratch.write(
-      'slow.mjs',
-      `import { existsSync } from 'node:fs'
-      while (!existsSync(${JSON.stringify(go)})) await new Promise((resolve) => setTimeout(resolve, 5))
-      export const slow = { name: 'slow', types: { 1: {} }, probe: () => ({ reset() {} }) }`,
-    )
-    await machine.serial(driver)
-    const { client } = machine
-    await assert.rejects(client.unregister('serial'), {
-      code: 'EAGAIN',
-      message: /its host is starting/,
-    })
-    await client.unregister('serial', { force: true })
-    assert.equal((await machine.view()).waits, BACK)
-    await until(() => processesOf(machine.root).length === 0, 'the host to have ended')
-    const registered = client.register('serial')
-    await until(async () => /its host is starting/.test((await machine.view()).waits ?? ''))
-    const unregistered = client.unregister('serial', { wait: true })
-    writeFileSync(go, '')
-    await Promise.all([registered, unregistered])
-    assert.equal((await machine.view()).waits, BACK)
-    await until(() => processesOf(machine.root).length === 0, 'the host to have ended')
-  })
-
-  test('of one whose host cannot be started has it tried no more; register says why it cannot', async () => {
-    await using machine = new Machine()
-    const driver = machine.scratch.write('card.mjs', 'throw new Error("no such card")')
-    await machine.serial(driver)
-    const failed = async () =>
-      until(async () => /no such card/.test((await machine.view()).waits ?? ''), 'a failure')
-    await failed()
-    await machine.client.unregister('serial')
-    assert.equal((await machine.view()).waits, BACK)
-    const { pid, waits } = await machine.client.register('serial')
-    assert.equal(pid, undefined)
-    assert.match(waits ?? '', /no such card/)
-    await machine.client.unregister('serial', { wait: true })
-    assert.equal((await machine.view()).waits, BACK)
-  })
-
-  test('of a host that hung before the daemon came is EAGAIN, and kills it by force', async () => {
-    await using machine = new Machine()
-    const first = await machine.serial()
-    const pid = await machine.up()
-    await machine.held()
-    await first.close()
-    process.kill(pid, 'SIGSTOP')
-    await machine.serial()
-    await assert.rejects(machine.client.unregister('serial', { wait: true }), {
-      code: 'EAGAIN',
-      message: `parent serial: its host, pid ${pid}, does not answer; try again, or end it by force`,
-    })
-    await machine.client.unregister('serial', { force: true })
-    await machine.assertGone(pid)
-    assert.ok((await machine.client.register('serial')).pid !== undefined)
-  })
-
-  test('never ends what has the name and is no host of the daemon', async () => {
-    await using machine = new Machine()
-    await using run = await serve(['mtty', '--set', 'ports=loopback'], { root: machine.root })
-    const parents = new Map([['mtty', { driver: 'mtty' }]])
-    await machine.daemon({ ...parseConfig('', '/x'), parents })
-    for (const force of [false, true])
-      await assert.rejects(machine.client.unregister('mtty', { force }), {
-        code: 'EBUSY',
-        message: new RegExp(`pid ${run.host.pid} has it`),
-      })
-    assert.ok(!existsSync(join(machine.root, 'unregistered')))
-    assert.ok(processesOf(machine.root).includes(run.host.pid))
-  })
-
-  test('of which only the note is there, as the daemon was killed then, has not happened', async () => {
-    await using machine = new Machine()
-    const first = await machine.serial()
-    const pid = await machine.up()
-    await first.close()
-    mkdirSync(join(machine.root, 'unregistered'))
-    writeFileSync(join(machine.root, 'unregistered', 'serial'), '')
-    await machine.serial()
-    assert.equal((await machine.view()).pid, pid)
-    assert.ok(!existsSync(join(machine.root, 'unregistered')))
-    kill(pid)
-    await until(async () => ((await machine.view()).pid ?? pid) !== pid, 'another host')
-  })
-
-  test('that cannot be noted down is refused, and nothing has changed', async () => {
-    await using machine = new Machine()
-    await machine.serial()
-    const pid = await machine.up()
-    writeFileSync(join(machine.root, 'unregistered'), '')
-    await assert.rejects(machine.client.unregister('serial', { force: true }), { code: 'EEXIST' })
-    const { state, pid: now } = await machine.view()
-    assert.deepEqual([state, now], ['registered', pid])
   })
 })

@@ -1,5 +1,7 @@
 /** The configuration, changed while the daemon runs: what comes, what goes on, and what is refused as a whole. */
 import assert from 'node:assert/strict'
+import { chmodSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { type DaemonConfig, parseConfig } from '../../src/daemon/config.ts'
 import { createLogger } from '../../src/lib/log.ts'
@@ -148,3 +150,24 @@ test('Daemon.reload() changes nothing where a host cannot have its user', async 
     [['a', pid]],
   )
 })
+
+test(
+  'Daemon.reload() refuses another group of hosts than that which has their directories',
+  { skip: process.geteuid?.() !== 0 && 'only root can become another' },
+  async () => {
+    await using machine = new Machine()
+    const of = (parent: string, group: number) =>
+      `[parents.${parent}]\ndriver = "mtty"\nuser = "nobody"\ngroup = ${group}`
+    const config = configOf(of('a', 65_533), '[owners.x]\nmax-mdevs = 1')
+    chmodSync(machine.scratch.path, 0o755)
+    const daemon = await machine.daemon(config)
+    const hosts = join(machine.root, 'hosts')
+    assert.throws(() => daemon.reload(configOf(of('b', 65_532))), {
+      code: 'EINVAL',
+      message: 'parent b: group 65532: hosts share group 65533 until the daemon is started anew',
+    })
+    assert.equal(statSync(hosts).gid, 65_533)
+    daemon.reload(configOf(of('b', 65_533)))
+    await machine.pidOf('b')
+  },
+)
