@@ -4,13 +4,14 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 export interface Resources {
   /** What is behind each fd, without what tells two of a kind apart: 'socket', 'anon_inode:[eventfd]', a path. */
   readonly fds: readonly string[]
-  /** Files that are mapped to be shared: the memory of clients. V8 maps none, and of asynchronous I/O there is one ring. */
+  /** Files that are mapped to be shared: the memory of clients. V8 maps none; rings of asynchronous I/O, libuv's too, do not count. */
   readonly shared: readonly string[]
   /** Mappings of half a GiB and more that can be written: the windows that the memory of clients is mapped into. */
   readonly windows: number
 }
 
 const WINDOW = 2 ** 29
+const RINGS = /^(?:\/\[aio\]|anon_inode:\[io_uring\])/
 
 /** @param pid this process unless given */
 export function resourcesOf(pid: number = process.pid): Resources {
@@ -18,7 +19,7 @@ export function resourcesOf(pid: number = process.pid): Resources {
   return {
     fds: fdsOf(pid).toSorted(),
     shared: mappings
-      .filter(({ mode, path }) => mode.endsWith('s') && !path.startsWith('/[aio]'))
+      .filter(({ mode, path }) => mode.endsWith('s') && !RINGS.test(path))
       .map(({ path }) => path),
     windows: mappings.filter(({ mode, size }) => mode === 'rw-p' && size >= WINDOW).length,
   }
