@@ -39,7 +39,7 @@ class Machine extends KilledMachine {
   }
 
   get who(): string {
-    return `mdev ${uuid(1)}: in use by pid ${this.holder.pid} (node)`
+    return `mdev ${uuid(1)}: in use by ${this.holder.who}`
   }
 
   /** `mdevkit unregister serial`, once it has said for whom it waits. */

@@ -114,7 +114,7 @@ describe('unregister and register', () => {
     await machine.held()
     await assert.rejects(client.unregister('serial'), {
       code: 'EBUSY',
-      message: `parent serial: mdev ${uuid(1)}: in use by pid ${holder.pid} (node)`,
+      message: `parent serial: mdev ${uuid(1)}: in use by ${holder.who}`,
     })
     const view = await machine.view()
     assert.deepEqual([view.state, view.pid, view.waits], ['registered', pid, undefined])
@@ -134,7 +134,7 @@ describe('unregister and register', () => {
     await events.next()
     const first = client.unregister('serial', { wait: true })
     const { waits } = await machine.waiting()
-    const who = `mdev ${uuid(1)}: in use by pid ${holder.pid} (node)`
+    const who = `mdev ${uuid(1)}: in use by ${holder.who}`
     assert.equal(waits, `being unregistered: ${who}`)
     const second = client.unregister('serial', { wait: true })
     await assert.rejects(client.unregister('serial'), { code: 'EBUSY', message: /in use by pid/ })

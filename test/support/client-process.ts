@@ -1,6 +1,7 @@
 /** A client in a process of its own, as every VMM is one. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Answer, Outcome } from './client-program.ts'
 
@@ -14,6 +15,11 @@ export class ClientProcess implements AsyncDisposable {
 
   get pid(): number | undefined {
     return this.#child.pid
+  }
+
+  /** As who holds an mdev is told: what the kernel calls a program of Node depends on its version. */
+  get who(): string {
+    return `pid ${this.pid} (${readFileSync(`/proc/${this.pid}/comm`, 'utf8').trim()})`
   }
 
   /** @returns `attached`, or the errno of the refusal */
