@@ -5,8 +5,8 @@
  * Refusals cross as errno: `error.code` is the number, `error.data.code` its name.
  */
 import type { Socket } from 'node:net'
-import { type Static, type TSchema, Type } from 'typebox'
-import { Check, Errors } from 'typebox/value'
+import type { Static } from 'typebox'
+import { Check, Errors, type XSchema } from 'typebox/schema'
 import {
   createMessageConnection,
   ErrorCodes,
@@ -24,32 +24,67 @@ import type { MdevSnapshot, ParentNow, ParentSnapshot } from '../mdev/state.ts'
 /** Of this protocol. A host answers whoever knows its number; keys that one side does not know are ignored. */
 export const CONTROL_VERSION = 1
 
-const Attributes = Type.Unsafe<AttributeTexts>(
-  Type.Array(Type.Tuple([Type.String(), Type.String()])),
-)
+const STRING = { type: 'string' } as const
+const BOOLEAN = { type: 'boolean' } as const
 
-/** What each method takes. */
+const ATTRIBUTES = {
+  type: 'array',
+  items: { type: 'array', items: [STRING, STRING], minItems: 2, additionalItems: false },
+} as const
+
+/** What each method takes, in the words of JSON Schema: every host would have to load what builds it by functions. */
 export const CONTROL_METHODS = {
   /** First; EPROTO where the host does not speak that version. */
-  hello: Type.Object({ version: Type.Integer() }),
-  create: Type.Object({
-    type: Type.String(),
-    uuid: Type.String(),
-    attributes: Attributes,
-    owner: Type.Optional(Type.Object({ user: Type.String(), tool: Type.String() })),
-  }),
-  remove: Type.Object({ uuid: Type.String(), force: Type.Boolean(), wait: Type.Boolean() }),
-  changeAttributes: Type.Object({ uuid: Type.String(), attributes: Attributes }),
-  changeParent: Type.Object({ attributes: Attributes }),
+  hello: {
+    type: 'object',
+    properties: { version: { type: 'integer' } },
+    required: ['version'],
+  },
+  create: {
+    type: 'object',
+    properties: {
+      type: STRING,
+      uuid: STRING,
+      attributes: ATTRIBUTES,
+      owner: {
+        type: 'object',
+        properties: { user: STRING, tool: STRING },
+        required: ['user', 'tool'],
+      },
+    },
+    required: ['type', 'uuid', 'attributes'],
+  },
+  remove: {
+    type: 'object',
+    properties: { uuid: STRING, force: BOOLEAN, wait: BOOLEAN },
+    required: ['uuid', 'force', 'wait'],
+  },
+  changeAttributes: {
+    type: 'object',
+    properties: { uuid: STRING, attributes: ATTRIBUTES },
+    required: ['uuid', 'attributes'],
+  },
+  changeParent: {
+    type: 'object',
+    properties: { attributes: ATTRIBUTES },
+    required: ['attributes'],
+  },
   /** With what the driver shows now, of which no event tells. */
-  showMdev: Type.Object({ uuid: Type.String() }),
-  showParent: Type.Object({}),
+  showMdev: { type: 'object', properties: { uuid: STRING }, required: ['uuid'] },
+  showParent: { type: 'object' },
   /** Ends the host, once its mdevs have been removed; with `wait` false only where no client has one. */
-  unregister: Type.Object({ force: Type.Boolean(), wait: Type.Optional(Type.Boolean()) }),
-}
+  unregister: {
+    type: 'object',
+    properties: { force: BOOLEAN, wait: BOOLEAN },
+    required: ['force'],
+  },
+} as const
 
 export type ControlMethod = keyof typeof CONTROL_METHODS
-export type ControlParams<M extends ControlMethod> = Static<(typeof CONTROL_METHODS)[M]>
+type Checked<M extends ControlMethod> = Static<(typeof CONTROL_METHODS)[M]>
+export type ControlParams<M extends ControlMethod> = {
+  readonly [K in keyof Checked<M>]: K extends 'attributes' ? AttributeTexts : Checked<M>[K]
+}
 
 /** What each method comes back with. */
 export interface ControlResults {
@@ -100,7 +135,7 @@ export function answer<M extends ControlMethod>(
 export function answerChecked(
   connection: MessageConnection,
   method: string,
-  schema: TSchema,
+  schema: XSchema,
   handler: (params: unknown) => unknown,
 ): void {
   connection.onRequest(method, async (params: unknown): Promise<unknown> => {
@@ -116,9 +151,9 @@ export function answerChecked(
 }
 
 /** @throws EINVAL */
-function check(method: string, schema: TSchema, params: unknown): void {
+function check(method: string, schema: XSchema, params: unknown): void {
   if (Check(schema, params)) return
-  const [fault] = Errors(schema, params)
+  const [, [fault]] = Errors(schema, params)
   throw new ErrnoError('EINVAL', `${method}${fault?.instancePath ?? ''}: ${fault?.message}`)
 }
 

@@ -5,7 +5,6 @@
 import { once } from 'node:events'
 import { rmSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
-import { type TSchema, Type } from 'typebox'
 import { ErrorCodes, ResponseError } from 'vscode-jsonrpc/node'
 import type { GroupHold, GroupParty, GroupUse } from '../mdev/group.ts'
 import { isAnswered, listenUnix } from '../os/unix-socket.ts'
@@ -14,14 +13,26 @@ import { codeOf } from './lock-files.ts'
 
 const GROUP_OPEN = 'groupOpen'
 
-const Member = Type.Object({ uuid: Type.String(), parent: Type.String(), type: Type.String() })
-const Use: TSchema = Type.Object({
-  id: Type.String(),
-  number: Type.Integer(),
-  uuid: Type.String(),
-  user: Type.String(),
-  members: Type.Array(Member),
-})
+const STRING = { type: 'string' } as const
+
+const USE = {
+  type: 'object',
+  properties: {
+    id: STRING,
+    number: { type: 'integer' },
+    uuid: STRING,
+    user: STRING,
+    members: {
+      type: 'array',
+      items: {
+        type: 'object',
+        properties: { uuid: STRING, parent: STRING, type: STRING },
+        required: ['uuid', 'parent', 'type'],
+      },
+    },
+  },
+  required: ['id', 'number', 'uuid', 'user', 'members'],
+} as const
 
 /** Listens for what a parent is to be told. */
 export class GroupServer {
@@ -57,7 +68,7 @@ export class GroupServer {
       this.#sockets.delete(socket)
       for (const hold of holds.splice(0)) hold.release()
     })
-    answerChecked(connection, GROUP_OPEN, Use, async (use) => {
+    answerChecked(connection, GROUP_OPEN, USE, async (use) => {
       const hold = this.#party.hold(use as GroupUse)
       if (hold === undefined) return null // it has left the group
       if (socket.destroyed) hold.release()

@@ -10,10 +10,9 @@
 import { randomUUID } from 'node:crypto'
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Static, Type } from 'typebox'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Check } from 'typebox/value'
-import type { TSchema } from 'typebox'
+import type { Static } from 'typebox'
+import { Check, type XSchema } from 'typebox/schema'
 import { ErrnoError } from '../lib/errno.ts'
 import { type GroupMember, type GroupUser, inUse } from '../mdev/group.ts'
 import { readSmallFile } from '../os/atomic-file.ts'
@@ -31,8 +30,17 @@ const MAX_TRIES_ENDED = 200
 /** Bytes; ours are much smaller. */
 const MAX_RECORD = 16 * 1024
 
-const Member = Type.Object({ parent: Type.String(), type: Type.String(), number: Type.Integer() })
-const User = Type.Object({ id: Type.String(), process: Type.String(), user: Type.String() })
+const STRING = { type: 'string' } as const
+const MEMBER = {
+  type: 'object',
+  properties: { parent: STRING, type: STRING, number: { type: 'integer' } },
+  required: ['parent', 'type', 'number'],
+} as const
+const USER_RECORD = {
+  type: 'object',
+  properties: { id: STRING, process: STRING, user: STRING },
+  required: ['id', 'process', 'user'],
+} as const
 
 export interface MemberRecord extends GroupMember {
   /** Of the group. */
@@ -40,7 +48,7 @@ export interface MemberRecord extends GroupMember {
 }
 
 /** Who has the group open. */
-export type UserRecord = Static<typeof User>
+export type UserRecord = Static<typeof USER_RECORD>
 
 /** What `action` of {@link GroupDirectory.locked} returns where it is to be called again. */
 export const AGAIN = Symbol('again')
@@ -83,7 +91,7 @@ export class GroupDirectory {
         stale.release()
         return []
       }
-      const record = read(path, Member)
+      const record = read(path, MEMBER)
       return record === undefined ? [] : [{ ...record, uuid }]
     })
   }
@@ -124,7 +132,7 @@ export class GroupDirectory {
     const record = { id: randomUUID(), process: user.process, user: user.description }
     const alone = tryLockFile(path, { text: JSON.stringify(record) })
     if (alone?.share() === true) return { lock: alone, record }
-    const theirs = read(path, User)
+    const theirs = read(path, USER_RECORD)
     if (theirs?.process !== user.process) return refuse(theirs, number, tries)
     const lock = tryLockFile(path, { shared: true })
     return lock === undefined ? AGAIN : { lock, record: theirs }
@@ -134,7 +142,7 @@ export class GroupDirectory {
   checkIdle(number: number, tries: number): typeof AGAIN | undefined {
     const path = join(this.path, USER)
     const alone = tryLockFile(path)
-    if (alone === undefined) return refuse(read(path, User), number, tries)
+    if (alone === undefined) return refuse(read(path, USER_RECORD), number, tries)
     alone.release()
     return undefined
   }
@@ -165,7 +173,7 @@ function refuse(user: UserRecord | undefined, number: number, tries: number): ty
 }
 
 /** What the holder of its lock has written; nothing where it has just gone. @throws EIO it is none of ours */
-function read<S extends TSchema>(path: string, schema: S): Static<S> | undefined {
+function read<S extends XSchema>(path: string, schema: S): Static<S> | undefined {
   let record: unknown
   try {
     record = JSON.parse(readSmallFile(path, MAX_RECORD))
