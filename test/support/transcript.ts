@@ -1,6 +1,6 @@
 /** What a program or a terminal says, and waiting for what it should say. */
 
-const TIMEOUT_MS = 60_000 // so that a test says what it waited for, instead of being stopped
+const TIMEOUT_MS = 120_000 // so that a test says what it waited for, instead of being stopped
 const LAST_CHARACTERS = 500
 
 interface Waiter {

@@ -13,6 +13,8 @@ import { until } from '../support/until.ts'
 
 const EXAMPLE = `${PROJECT}examples/scratchpad.ts`
 const GUEST = { program: 'guest' } as const
+/** Many times what a terminal takes to hand on what was written. */
+const WAY_MS = 10_000
 
 const scratch = new Scratch()
 after(() => scratch[Symbol.dispose]())
@@ -88,17 +90,11 @@ test('guest runs a command beside a card of one’s own: output, faults, files, 
   assert.deepEqual(left, [])
 })
 
-test('guest copies much, whole', async () => {
-  const { status, stdout, stderr } = await runDemo([EXAMPLE, '--', 'seq 200000'], {}, GUEST)
-  assert.equal(status, 0, stderr)
+test('guest says so when it is powered off before its command has ended, after all that said', async () => {
+  const command = 'seq 200000; poweroff; sleep 1000'
+  const { status, stdout, stderr, left } = await runDemo([EXAMPLE, '--', command], {}, GUEST)
   const numbers = Array.from({ length: 200_000 }, (_, index) => `${index + 1}\n`)
   assert.ok(stdout === numbers.join(''), `${stdout.length} bytes: …${stdout.slice(-100)}`)
-})
-
-test('guest says so when it is powered off before its command has ended, after what that said', async () => {
-  const command = 'echo before; poweroff; sleep 1000'
-  const { status, stdout, stderr, left } = await runDemo([EXAMPLE, '--', command], {}, GUEST)
-  assert.equal(stdout, 'before\n')
   assert.match(stderr, /^guest: EPIPE: the guest has ended before its command did\n/m)
   assert.equal(status, 1)
   assert.deepEqual(left, [])
@@ -173,7 +169,10 @@ class AtTerminal implements AsyncDisposable {
     this.#stty('sane', 'rows', '33', 'columns', '99')
     this.before = this.settings
     this.run = new DemoRun(args, {}, { ...GUEST, terminalFd: this.#fd })
-    void this.run.ended.then(({ status }) => this.screen.end(`it ended with ${status}`))
+    // what it said last may still be on its way through the terminal
+    void this.run.ended.then(({ status }) =>
+      setTimeout(() => this.screen.end(`it ended with ${status}`), WAY_MS).unref(),
+    )
   }
 
   get settings(): string {
