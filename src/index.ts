@@ -52,7 +52,7 @@ export {
 export type { CutWatch } from './os/cut-watch.ts'
 export { readSmallFile, writeFileAtomic } from './os/atomic-file.ts'
 export type { Block } from './os/file-request.ts'
-export { FileUser } from './os/file-turns.ts'
+export type { FileUser } from './os/file-turns.ts'
 export type { Peer, PeerEvents } from './os/peer.ts'
 export { listenForPeer } from './os/peer-socket.ts'
 export { openPty } from './os/pty.ts'

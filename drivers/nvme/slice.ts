@@ -1,13 +1,5 @@
 /** A slice: the one place where a guest's offsets become the image's, and where that is checked. */
-import {
-  alignedBlock,
-  blockOf,
-  type Clock,
-  type Dma,
-  ErrnoError,
-  FileUser,
-  type Segment,
-} from 'mdevkit'
+import { alignedBlock, blockOf, type Clock, type Dma, ErrnoError, type Segment } from 'mdevkit'
 import type { Done, Limits, Slice, SliceOptions, Wanted } from './disk.ts'
 import { CLEAR_STEP, type Image } from './image.ts'
 import { SliceGuard } from './slice-guard.ts'
@@ -30,8 +22,6 @@ export class ImageSlice implements Slice {
   readonly #onBatch: () => void
   readonly #throttle: Throttle
   readonly #guard: SliceGuard
-  /** Guests take turns at the image. */
-  readonly #user = new FileUser()
   /** Refused, and to be told so at the next submit. */
   #refused: Refusal[] = []
   #underWay = 0
@@ -90,7 +80,7 @@ export class ImageSlice implements Slice {
     this.#begin(done, (ended) => {
       const { file, flushes } = this.#image
       const end = (error?: ErrnoError) => ended(error ?? this.#guard.damage(this.#isAlone))
-      if (flushes) file.sync(end, this.#user)
+      if (flushes) file.sync(end, this)
       else file.afterBatch(end)
     })
   }
@@ -111,7 +101,7 @@ export class ImageSlice implements Slice {
       this.#check(position + length, 0)
       const { file } = this.#image
       if (!file.direct) {
-        file.read(position, blockOf(buffer), length, ended, this.#user)
+        file.read(position, blockOf(buffer), length, ended, this)
         return
       }
       const aligned = alignedBlock(length)
@@ -119,7 +109,7 @@ export class ImageSlice implements Slice {
         if (error === undefined) buffer.set(aligned.bytes)
         ended(error)
       }
-      file.read(position, aligned, length, copied, this.#user)
+      file.read(position, aligned, length, copied, this)
     })
   }
 
@@ -238,7 +228,7 @@ export class ImageSlice implements Slice {
       this.#clear(how, next, rest, ended, isWanted)
       file.submit()
     }
-    file[how](position, length, cleared, this.#user)
+    file[how](position, length, cleared, this)
   }
 
   /** @param writeEnd up to where bytes are written now. @throws EIO bytes up to `end` of the image are not there any more */

@@ -3,7 +3,6 @@ import { inParts } from '../lib/all-of.ts'
 import { ErrnoError } from '../lib/errno.ts'
 import { hex } from '../lib/format.ts'
 import type { AsyncFile, FileDone } from '../os/async-file.ts'
-import { FileUser } from '../os/file-turns.ts'
 import { accessible, type Part, partsOf, type Right } from './access.ts'
 import { CopyBuffers } from './copy-io.ts'
 import type { DirtyLog } from './dirty-log.ts'
@@ -49,8 +48,7 @@ export class GuestMemory {
     this.#table = table
     this.#dirtyLog = dirtyLog
     this.#pins = pins
-    const [user, buffers] = [new FileUser(), new CopyBuffers()]
-    this.#fileClient = { table, dirtyLog, memory: this, user, buffers }
+    this.#fileClient = { table, dirtyLog, memory: this, user: this, buffers: new CopyBuffers() }
   }
 
   /** A map has gone or is about to: no short cut may lead there. */

@@ -10,7 +10,7 @@ import { type DirectAlignment, directAlignment } from './direct-io.ts'
 import { addressOf, cFunction, check } from './ffi.ts'
 import { tryLockFd } from './file-lock.ts'
 import { type EngineName, fileEngine } from './file-engine.ts'
-import { FileUser } from './file-turns.ts'
+import type { FileUser } from './file-turns.ts'
 import { type Block, type FileEngine, type FileOperation, FileRequest } from './file-request.ts'
 
 const lseek = cFunction('lseek', 'size', ['int', 'size', 'int'])
@@ -46,8 +46,6 @@ export class AsyncFile {
   readonly alignment: DirectAlignment
   readonly #fd: number
   readonly #engine: FileEngine
-  /** Who takes turns for requests that name nobody. */
-  readonly #user = new FileUser()
   readonly #spare: FileRequest[] = []
   #underWay = 0
   #whenIdle: (() => void)[] = []
@@ -121,7 +119,7 @@ export class AsyncFile {
     if (this.#closed) throw new ErrnoError('EBADF', `${this.path}: closed`)
   }
 
-  #request(operation: FileOperation, position: number, user = this.#user): FileRequest {
+  #request(operation: FileOperation, position: number, user: FileUser = this): FileRequest {
     if (!Number.isSafeInteger(position) || position < 0)
       throw new ErrnoError('EINVAL', `${this.path}: ${position} is no position in a file`)
     const request = this.#spare.pop() ?? new FileRequest()

@@ -1,6 +1,6 @@
 /** One request to a file, and the memory it is for, in as many pieces as that is in. */
 
-import { FileUser } from './file-turns.ts'
+import type { FileUser } from './file-turns.ts'
 
 /** Memory that stays where it is for as long as it is referenced. */
 export interface Block {
@@ -11,7 +11,8 @@ export interface Block {
 
 export type FileOperation = 'read' | 'write' | 'sync' | 'allocate'
 
-const NO_USER = new FileUser()
+/** Whom requests are of that name nobody. */
+const NO_USER: FileUser = {}
 /** Most buffers of one call (IOV_MAX). */
 const MAX_BUFFERS = 1024
 /** Most bytes of one buffer: libuv counts in 32 bits. */
@@ -125,11 +126,12 @@ export class FileRequest {
     this.#lengths[this.#first]! -= left
   }
 
-  /** Lets go of the memory. */
+  /** Lets go of the memory, and of whose it was. */
   clear(): void {
     for (let i = 0; i < this.#count; i++) this.#blocks[i] = NO_BLOCK
     this.#count = 0
     this.#first = 0
+    this.user = NO_USER
     this.done = nobody
   }
 }

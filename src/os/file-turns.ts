@@ -4,9 +4,11 @@
  */
 import type { FileRequest } from './file-request.ts'
 
-/** One of those who take turns: a client's memory, or whoever else begins requests. */
-export class FileUser {
-  /** Requests under way, kept by the {@link FileTurns} of the one engine that they go to. */
+/** One of those who take turns: any object, such as a client's memory, that stands for it. Each engine counts for itself what it has asked. */
+export type FileUser = object
+
+/** A user, as one engine has it. */
+class Turn {
   underWay = 0
   /** Whether it is in the line of those that could begin one more, if there was room. */
   inLine = false
@@ -17,8 +19,9 @@ export class FileTurns {
   readonly #places: number
   readonly #each: number
   #underWay = 0
+  readonly #of = new WeakMap<FileUser, Turn>()
   /** In the order of their turns. */
-  readonly #line: FileUser[] = []
+  readonly #line: Turn[] = []
 
   /**
    * @param places requests that may be under way in all
@@ -31,39 +34,48 @@ export class FileTurns {
 
   /** Whether a request begins now; else {@link next} returns it, in its turn. */
   begin(request: FileRequest): boolean {
-    const { user } = request
-    if (this.#underWay < this.#places && user.underWay < this.#each && user.waiting.length === 0) {
+    const turn = this.#turnOf(request.user)
+    if (this.#underWay < this.#places && turn.underWay < this.#each && turn.waiting.length === 0) {
       this.#underWay++
-      user.underWay++
+      turn.underWay++
       return true
     }
-    user.waiting.push(request)
-    this.#lineUp(user)
+    turn.waiting.push(request)
+    this.#lineUp(turn)
     return false
   }
 
   /** A request of this user has ended; it was begun here. */
   end(user: FileUser): void {
+    const turn = this.#turnOf(user)
     this.#underWay--
-    user.underWay--
-    this.#lineUp(user)
+    turn.underWay--
+    this.#lineUp(turn)
   }
 
   /** The next of those that wait, to be begun now, if there is room for one. */
   next(): FileRequest | undefined {
     if (this.#line.length === 0 || this.#underWay >= this.#places) return undefined
-    const user = this.#line.shift()!
-    user.inLine = false
-    const request = user.waiting.shift()!
+    const turn = this.#line.shift()!
+    turn.inLine = false
+    const request = turn.waiting.shift()!
     this.#underWay++
-    user.underWay++
-    this.#lineUp(user)
+    turn.underWay++
+    this.#lineUp(turn)
     return request
   }
 
-  #lineUp(user: FileUser): void {
-    if (user.inLine || user.waiting.length === 0 || user.underWay >= this.#each) return
-    user.inLine = true
-    this.#line.push(user)
+  #turnOf(user: FileUser): Turn {
+    const known = this.#of.get(user)
+    if (known !== undefined) return known
+    const turn = new Turn()
+    this.#of.set(user, turn)
+    return turn
+  }
+
+  #lineUp(turn: Turn): void {
+    if (turn.inLine || turn.waiting.length === 0 || turn.underWay >= this.#each) return
+    turn.inLine = true
+    this.#line.push(turn)
   }
 }

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import * as fc from 'fast-check'
 import { FileRequest } from '../../src/os/file-request.ts'
-import { FileTurns, FileUser } from '../../src/os/file-turns.ts'
+import { FileTurns, type FileUser } from '../../src/os/file-turns.ts'
 
 function requestOf(user: FileUser): FileRequest {
   const request = new FileRequest()
@@ -13,7 +13,7 @@ function requestOf(user: FileUser): FileRequest {
 
 test('one user has so many under way, and the places that are left are for others', () => {
   const turns = new FileTurns(10, 4)
-  const [greedy, modest] = [new FileUser(), new FileUser()]
+  const [greedy, modest] = [{}, {}]
   const begun = Array.from({ length: 9 }, () => turns.begin(requestOf(greedy)))
   assert.equal(begun.filter(Boolean).length, 4)
   assert.equal(turns.next(), undefined)
@@ -27,7 +27,7 @@ test('one user has so many under way, and the places that are left are for other
 
 test('where there is no room for all, those who wait are served in turn, each in its own order', () => {
   const turns = new FileTurns(1, 4)
-  const users = [new FileUser(), new FileUser(), new FileUser()] as const
+  const users = [{}, {}, {}] as const
   assert.equal(turns.begin(requestOf(users[0])), true)
   const waiting = [0, 0, 0, 0, 1, 1, 2].map((user) => requestOf(users[user as 0 | 1 | 2]))
   for (const request of waiting) assert.equal(turns.begin(request), false)
@@ -42,6 +42,20 @@ test('where there is no room for all, those who wait are served in turn, each in
   assert.deepEqual(order, [0, 4, 6, 1, 5, 2, 3])
 })
 
+test('one user of two engines takes turns at each', () => {
+  const user = {}
+  const [ring, threads] = [new FileTurns(4, 4), new FileTurns(1, 1)]
+  assert.equal(ring.begin(requestOf(user)), true)
+  const [first, second, third] = [requestOf(user), requestOf(user), requestOf(user)]
+  assert.equal(threads.begin(first), true)
+  assert.equal(threads.begin(second), false)
+  ring.end(user)
+  assert.equal(ring.next(), undefined)
+  assert.equal(ring.begin(third), true)
+  threads.end(user)
+  assert.equal(threads.next(), second)
+})
+
 test('whatever comes and ends, no place stays empty while somebody may have it, and nothing is lost', () => {
   fc.assert(
     fc.property(
@@ -51,7 +65,7 @@ test('whatever comes and ends, no place stays empty while somebody may have it, 
       fc.infiniteStream(fc.nat()),
       (places, each, steps, picks) => {
         const turns = new FileTurns(places, each)
-        const users = Array.from({ length: 4 }, () => new FileUser())
+        const users = Array.from({ length: 4 }, () => ({}))
         const underWay: FileRequest[] = []
         const waiting: FileRequest[][] = users.map(() => [])
         const of = (user: number) => underWay.filter((each) => each.user === users[user]).length
