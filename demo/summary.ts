@@ -5,6 +5,7 @@ import type { Screen } from './screen.ts'
 const NEXT = {
   'npx mdevkit run mtty --type mtty-2': 'such a card for a VM of yours; its ports are terminals',
   'npx mdevkit run examples/scratchpad.ts': 'a driver of 25 lines, from its source',
+  'npm run guest -- examples/scratchpad.ts': 'the same in a guest, and a shell there',
   'npm run demo -- --verbose': 'every line of the transcript',
 }
 
