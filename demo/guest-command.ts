@@ -24,7 +24,7 @@ export interface CommandStreams {
 
 /**
  * @returns the status of the command
- * @throws EPIPE the guest has ended before it · ETIMEDOUT the guest did not come up
+ * @throws EPIPE the guest has ended before it · ETIMEDOUT the guest did not come up · the reason of the signal
  */
 export async function runCommand(
   command: string,
@@ -57,6 +57,7 @@ export async function runCommand(
       Promise.all(ports.map(async (port) => port.status)),
       failure(guest, ports),
       late(ports[0]!),
+      aborted(parts.signal),
     ])
     return status
   } finally {
@@ -71,6 +72,15 @@ async function failure(guest: Guest, ports: readonly Port[]): Promise<never> {
   if (code === 0) throw new ErrnoError('EPIPE', 'the guest has ended before its command did')
   const how = stderr.trim() || signal || `status ${code}`
   throw new ErrnoError('EPIPE', `QEMU has ended before the command did: ${how}`)
+}
+
+/** Rejects with why, when it is not to go on: what the guest has said may have nowhere to go then, and is not waited for. */
+async function aborted(signal: AbortSignal | undefined): Promise<never> {
+  return new Promise((_, reject) => {
+    const stop = () => reject(signal?.reason as Error)
+    signal?.addEventListener('abort', stop, { once: true })
+    if (signal?.aborted === true) stop()
+  })
 }
 
 /** Rejects when nothing has come from the guest for long. */
