@@ -4,6 +4,7 @@ import { type Server, type Socket, createServer } from 'node:net'
 import { join } from 'node:path'
 import type { Writable } from 'node:stream'
 import { ErrnoError } from '../src/lib/errno.ts'
+import { unlessAborted } from '../src/lib/within.ts'
 import { type Guest, type GuestOptions, bootGuest } from '../vm/guest.ts'
 import { PrivateDirectory } from '../vm/private-directory.ts'
 import { commandScript, PORTS, underInit } from './guest-scripts.ts'
@@ -13,7 +14,9 @@ import { freshMark, MarkedOutput } from './marked-output.ts'
 const BOOT_MS = 180_000
 
 /** What a guest has, but for what this file adds. */
-export type GuestParts = Omit<GuestOptions, 'init' | 'consoleTo'>
+export type GuestParts = Omit<GuestOptions, 'init' | 'consoleTo' | 'signal'> & {
+  readonly signal: AbortSignal
+}
 
 export interface CommandStreams {
   readonly stdout: Writable
@@ -53,12 +56,13 @@ export async function runCommand(
         ...ports.flatMap((port) => port.qemuArguments),
       ],
     })
-    const [status = 1] = await Promise.race([
+    const ending = Promise.race([
       Promise.all(ports.map(async (port) => port.status)),
       failure(guest, ports),
       late(ports[0]!),
-      aborted(parts.signal),
     ])
+    // what the guest has said may have nowhere to go when it is told to end, and is not waited for then
+    const [status = 1] = await unlessAborted(parts.signal, ending)
     return status
   } finally {
     for (const port of ports) port.close()
@@ -72,15 +76,6 @@ async function failure(guest: Guest, ports: readonly Port[]): Promise<never> {
   if (code === 0) throw new ErrnoError('EPIPE', 'the guest has ended before its command did')
   const how = stderr.trim() || signal || `status ${code}`
   throw new ErrnoError('EPIPE', `QEMU has ended before the command did: ${how}`)
-}
-
-/** Rejects with why, when it is not to go on: what the guest has said may have nowhere to go then, and is not waited for. */
-async function aborted(signal: AbortSignal | undefined): Promise<never> {
-  return new Promise((_, reject) => {
-    const stop = () => reject(signal?.reason as Error)
-    signal?.addEventListener('abort', stop, { once: true })
-    if (signal?.aborted === true) stop()
-  })
 }
 
 /** Rejects when nothing has come from the guest for long. */
