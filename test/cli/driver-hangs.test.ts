@@ -6,18 +6,7 @@ import { test } from 'node:test'
 import { Bench } from '../daemon/bench.ts'
 import { uuid } from '../mdev/support.ts'
 import { Mdevkit } from '../support/mdevkit.ts'
-
-/** Its `remove` does not return, and so neither does anything else of its process. */
-const STUCK = `
-export const stuck = {
-  name: 'stuck',
-  types: { 1: {} },
-  probe(mdev) {
-    mdev.pci({ vendor: 0x4348, device: 0x3253, class: 0x070002 })
-    return { reset() {}, remove() { for (;;) {} } }
-  },
-}
-`
+import { STUCK } from '../support/stuck-driver.ts'
 
 test('a driver that loops in its host is ETIMEDOUT; other parents go on, and killing it cleans up', async () => {
   await using bench = new Bench()

@@ -7,20 +7,9 @@ import { ApiClient, apiSocket } from '../../src/http/client.ts'
 import { ask } from '../http/support.ts'
 import { uuid } from '../mdev/support.ts'
 import { kill, processesOf } from '../support/root-processes.ts'
+import { STUCK } from '../support/stuck-driver.ts'
 import { until } from '../support/until.ts'
 import { BACK, LOOPBACK, SerialMachine } from './serial-machine.ts'
-
-/** Its `remove` does not return, and so neither does anything else of its process. */
-const STUCK = `
-export const stuck = {
-  name: 'stuck',
-  types: { 1: {} },
-  probe(mdev) {
-    mdev.pci({ vendor: 0x4348, device: 0x3253, class: 0x070002 })
-    return { reset() {}, remove() { for (;;) {} } }
-  },
-}
-`
 
 const LIVELY = `
 setInterval(() => {}, 1000)
