@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ControlClient } from '../host/control-client.ts'
 import { hostLock } from '../host/paths.ts'
-import { ErrnoError } from '../lib/errno.ts'
+import { codeOf, ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import { isHeldBy, isLocked, lockHolder } from '../os/file-lock.ts'
 import { isRunning, processIdentity } from '../os/process.ts'
@@ -144,8 +144,4 @@ async function silence(host: ControlClient, end: AbortSignal): Promise<void> {
     await sleep(ASK_MS, undefined, { signal: end }).catch(() => {})
   }
   return never
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined
 }

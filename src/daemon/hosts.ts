@@ -6,7 +6,7 @@ import { ControlClient } from '../host/control-client.ts'
 import type { ControlEvent } from '../host/control-protocol.ts'
 import { hostLock, hostSocket } from '../host/paths.ts'
 import { BackOff } from '../lib/back-off.ts'
-import { describeError, ErrnoError } from '../lib/errno.ts'
+import { codeOf, describeError, ErrnoError } from '../lib/errno.ts'
 import type { Logger } from '../lib/log.ts'
 import { isLocked } from '../os/file-lock.ts'
 
@@ -130,8 +130,4 @@ async function hostAt(path: string, parent: string): Promise<ControlClient> {
   if (name === parent) return host
   host.close()
   throw new ErrnoError('EPROTO', `says that it is the host of ${JSON.stringify(name)}`)
-}
-
-function codeOf(error: unknown): unknown {
-  return error instanceof Error && 'code' in error ? error.code : undefined
 }

@@ -196,16 +196,15 @@ export class Registrations {
   async register(parent: string): Promise<void> {
     const { hosts } = this.#options
     const supervisor = this.#supervisors.get(parent)
-    const there = hosts.find(parent)?.parent
-    if (this.#pending.has(parent) || (there !== undefined && there.state !== 'registered')) {
-      const holders = describeHolders(there?.mdevs ?? [])
+    const host = hosts.find(parent)
+    const isGoing = host !== undefined && host.parent.state !== 'registered'
+    if (this.#pending.has(parent) || isGoing) {
+      const holders = describeHolders(host?.parent.mdevs ?? [])
       const why = holders === '' ? '' : `: ${holders}`
       throw new ErrnoError('EBUSY', `parent ${parent}: it is being unregistered${why}`)
     }
-    if (there !== undefined) {
-      const { pid } = hosts.find(parent) ?? { pid: 0 }
-      throw new ErrnoError('EEXIST', `parent ${parent}: its host is there, pid ${pid}`)
-    }
+    if (host !== undefined)
+      throw new ErrnoError('EEXIST', `parent ${parent}: its host is there, pid ${host.pid}`)
     if (supervisor === undefined)
       throw new ErrnoError('ENOENT', `parent ${parent}: not in the daemon's configuration`)
     this.#unregistered.delete(parent)

@@ -6,10 +6,10 @@ import { once } from 'node:events'
 import { rmSync } from 'node:fs'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { ErrorCodes, ResponseError } from 'vscode-jsonrpc/node'
+import { codeOf } from '../lib/errno.ts'
 import type { GroupHold, GroupParty, GroupUse } from '../mdev/group.ts'
 import { isAnswered, listenUnix } from '../os/unix-socket.ts'
 import { answerChecked, connectionOver, refusalOf } from './control-protocol.ts'
-import { codeOf } from './lock-files.ts'
 
 const GROUP_OPEN = 'groupOpen'
 

@@ -1,6 +1,7 @@
 /** Directories below the run-time root that are made by who needs them, and removed by who is last. */
 import { mkdirSync, readdirSync, rmdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { codeOf } from '../lib/errno.ts'
 import type { Claim } from '../mdev/claims.ts'
 import { type FileLock, type LockOptions, tryLockFile } from '../os/file-lock.ts'
 
@@ -66,8 +67,4 @@ export function removeLock(directory: string): void {
   } catch (error) {
     if (!['ENOENT', 'ENOTEMPTY'].includes(codeOf(error) ?? '')) throw error
   }
-}
-
-export function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error ? String(error.code) : undefined
 }

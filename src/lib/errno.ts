@@ -54,6 +54,11 @@ export function errnoOf(error: unknown): number {
   return constants.errno.EIO
 }
 
+/** What the `code` of anything thrown says, as Node's own errors have it: 'ENOENT', 'ERR_…'; undefined where there is none. */
+export function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error ? String(error.code) : undefined
+}
+
 /** `ECODE: message`, for one line on a terminal or in a log. */
 export function describeError(error: unknown): string {
   if (typeof error === 'string') return error
